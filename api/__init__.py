@@ -1,0 +1,1 @@
+"""The only place with HTTP serving, SQL and the command line."""

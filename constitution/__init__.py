@@ -1,0 +1,1 @@
+"""The published constitutions and the code that reads them."""

@@ -1,0 +1,87 @@
+"""Every deliberate error of the project.
+
+    SolonError                      anything we raise on purpose; `message` says what is wrong, `remedy` what to do
+    ├── UsageError                  the caller's fault (CLI exit code 2, HTTP 4xx)
+    │   ├── InvalidInput            a malformed file, row, recipe or request; names the field        422
+    │   ├── NotFound                an unknown model, constitution, file, job                        404
+    │   └── Conflict                the object is in a state that forbids this                       409
+    ├── Busy                        a queue is full; try again after `retry_after_s`                 429
+    └── Failed                      the work could not be done (CLI exit code 1, HTTP 5xx)
+        ├── ModelUnavailable        an endpoint failed after the client's retries                    503
+        ├── CoverageTooLow          too few of the judge's answers were usable                       500
+        └── TrainingFailed          a training child died or diverged                                500
+
+A judge's unusable reply is not an error: it is a `Status` on the record (see `solon.records`).
+"""
+
+from typing import ClassVar
+
+
+class SolonError(Exception):
+    """Something a user can act on: what is wrong, where, and the remedy, each one line."""
+
+    exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
+
+    def __init__(self, message: str, *, remedy: str = "", field: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+        self.field = field
+
+    def __str__(self) -> str:
+        where = f"{self.field}: " if self.field else ""
+        return f"{where}{self.message}" + (f" ({self.remedy})" if self.remedy else "")
+
+
+class UsageError(SolonError):
+    """The caller's fault."""
+
+    exit_code = 2
+    http_status = 400
+
+
+class InvalidInput(UsageError):
+    """A malformed file, row, recipe or request."""
+
+    http_status = 422
+
+
+class NotFound(UsageError):
+    """An unknown model, constitution, file or job."""
+
+    http_status = 404
+
+
+class Conflict(UsageError):
+    """The object is in a state that forbids this."""
+
+    http_status = 409
+
+
+class Busy(SolonError):
+    """A queue is full."""
+
+    http_status = 429
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy or f"try again in {retry_after_s:g} s")
+        self.retry_after_s = retry_after_s
+
+
+class Failed(SolonError):
+    """The work could not be done."""
+
+
+class ModelUnavailable(Failed):
+    """An endpoint failed after the client's retries."""
+
+    http_status = 503
+
+
+class CoverageTooLow(Failed):
+    """Too few of the judge's answers were usable."""
+
+
+class TrainingFailed(Failed):
+    """A training child died or diverged."""

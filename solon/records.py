@@ -1,0 +1,190 @@
+"""The immutable records that travel between the packages, one per arrow of the data flow.
+
+    Prompt -> [Completion] -> Comparison -> [Vote] -> [Verdict] -> PreferencePair | Discard
+
+A and B are positions (which completion is listed first), chosen and rejected are outcomes. A judge failure is a
+`Status`, never a number: every probability here is None unless the status says it was measured.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+"""In [0, 1]."""
+
+
+class Record(BaseModel):
+    """Frozen, strict about unknown fields, documented under each field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Status(StrEnum):
+    """How a judgement ended. Only `ok` (and `tie` under a soft loss) may reach a trainer."""
+
+    OK = "ok"
+    """Both orders answered and one side is preferred by more than the tie margin."""
+    TIE = "tie"
+    """Both orders answered and neither side is preferred by more than the tie margin."""
+    REFUSED = "refused"
+    """The judge declined to judge."""
+    OFF_FORMAT = "off_format"
+    """Too little probability on the allowed labels."""
+    TRUNCATED = "truncated"
+    """The prompt does not fit the judge's context; nothing was cut to make it fit."""
+    TIMEOUT = "timeout"
+    """No answer in time, after retries."""
+    ERROR = "error"
+    """The endpoint failed on this request, after retries."""
+    INCOMPLETE_SWAP = "incomplete_swap"
+    """One of the two orders failed; the other alone is never used."""
+
+
+class Message(Record):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Prompt(Record):
+    """What was asked: a conversation whose last turn is the user's."""
+
+    id: str
+    messages: tuple[Message, ...] = Field(min_length=1)
+    scope: str = "general"
+    """Which principles apply; a key of the constitution's `scopes`."""
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The user's last turn."""
+        return self.messages[-1].content
+
+
+class Completion(Record):
+    """One answer to a prompt."""
+
+    text: str
+    finish_reason: Literal["stop", "length", "given"] = "given"
+    """`given` when a user supplied the text, else why the model stopped."""
+    model: str | None = None
+    """Registered name of the policy that wrote it; None when given."""
+    seed: int | None = None
+
+
+class Comparison(Record):
+    """Two completions of one prompt, in the order in which they are listed."""
+
+    prompt: Prompt
+    a: Completion
+    b: Completion
+
+    def swap(self) -> "Comparison":
+        """The same comparison with the completions listed in the other order."""
+        return Comparison(prompt=self.prompt, a=self.b, b=self.a)
+
+
+class Vote(Record):
+    """One judge call: one principle, one order."""
+
+    principle: str
+    order: Literal["ab", "ba"]
+    status: Status
+    p_first: Probability | None = None
+    """P(the first-listed completion wins), from the label log-probabilities; None unless status is `ok`."""
+    label_mass: Probability | None = None
+    """Probability on all accepted forms of the two labels together; a lower bound where a form is not among the top."""
+    detail: str = ""
+    """Why the call failed, for people."""
+    cache_hit: bool = False
+
+
+class Verdict(Record):
+    """What the judge says of one comparison under one principle, averaged over both orders."""
+
+    principle: str
+    status: Status
+    p_a: Probability | None = None
+    """P(completion a is better), (p_ab + 1 - p_ba) / 2 (Lee et al. 2023); None unless status is `ok` or `tie`."""
+    consistent: bool | None = None
+    """Whether both orders prefer the same completion."""
+    votes: tuple[Vote, ...] = ()
+
+
+class RuleScore(Record):
+    """What the constitution's rules say of one completion."""
+
+    reward: float
+    """Sum of the rewards of the rules that fired."""
+    fired: tuple[str, ...] = ()
+    """Ids of the rules that fired."""
+    propositions: dict[str, bool | float | None] = Field(default_factory=dict)
+    """Value of each proposition (judge propositions as P(yes)); None is "not applicable" or "unanswered"."""
+
+
+class Provenance(Record):
+    """What made a label: enough to find the exact texts again."""
+
+    constitution: str
+    constitution_version: str
+    constitution_hash: str
+    principle_hashes: dict[str, str] = Field(default_factory=dict)
+    template_hash: str = ""
+    judge: dict[str, str | None] = Field(default_factory=dict)
+    """name, model, revision, server."""
+    policy: str | None = None
+    sampling: dict[str, Any] = Field(default_factory=dict)
+    seed: int | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cache_hits: int = 0
+    judge_calls: int = 0
+
+
+class PreferencePair(Record):
+    """A labelled comparison. With status `ok` it is a training pair; with any other status it says why it is not."""
+
+    object: Literal["preference"] = "preference"
+    id: str
+    status: Status
+    prompt: Prompt
+    a: Completion
+    b: Completion
+    p_a: Probability | None = None
+    """P(a is better) over all principles and rules."""
+    chosen: Literal["a", "b"] | None = None
+    """The better side; None unless status is `ok`."""
+    p_chosen: Probability | None = None
+    """P(chosen is better), >= 0.5; None unless status is `ok`; 0.5-ish for a `tie` is in `p_a`."""
+    margin: float | None = None
+    """|p_a - 0.5| * 2, in [0, 1]."""
+    verdicts: tuple[Verdict, ...] = ()
+    rules_a: RuleScore | None = None
+    rules_b: RuleScore | None = None
+    flags: tuple[str, ...] = ()
+    provenance: Provenance
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """Unknown keys of the input row, passed through."""
+
+    @property
+    def chosen_text(self) -> str | None:
+        """Text of the better completion, None unless status is `ok`."""
+        return None if self.chosen is None else (self.a if self.chosen == "a" else self.b).text
+
+    @property
+    def rejected_text(self) -> str | None:
+        """Text of the worse completion, None unless status is `ok`."""
+        return None if self.chosen is None else (self.b if self.chosen == "a" else self.a).text
+
+
+class Discard(Record):
+    """A work item that made no comparison, with its reason; discards are counted and listed, never silent."""
+
+    object: Literal["discard"] = "discard"
+    prompt_id: str
+    reason: str
+    """A short stable word: `identical_completions`, `empty_completion`, `generation_failed`, ..."""
+    detail: str = ""

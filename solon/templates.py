@@ -1,0 +1,47 @@
+"""Prompt templates as text files, rendered once, strictly, and named by their hash.
+
+Templates live in `critic/prompts/`. They are rendered in a single pass with undefined names refused; a value is inserted
+as data and never evaluated. The starter judge is trained on the same files, which is why the renderer is shared.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+
+from jinja2 import Environment, StrictUndefined
+
+from solon.records import Message
+
+_FOLDER = files("critic").joinpath("prompts")
+_ENVIRONMENT = Environment(undefined=StrictUndefined, keep_trailing_newline=False, autoescape=False)  # noqa: S701 - prompts, not HTML
+
+
+@cache
+def source(name: str) -> str:
+    """The text of template `name`, such as "judge_pair"."""
+    return _FOLDER.joinpath(f"{name}.jinja").read_text(encoding="utf-8")
+
+
+@cache
+def template_hash(name: str) -> str:
+    """First 16 hex digits of the SHA-256 of the system text and template `name`."""
+    return hashlib.sha256((source("system") + "\0" + source(name)).encode()).hexdigest()[:16]
+
+
+@cache
+def _compiled(name: str):  # noqa: ANN202 - jinja2.Template, private
+    return _ENVIRONMENT.from_string(source(name))
+
+
+def render(name: str, **values: str) -> tuple[Message, Message]:
+    """The system and user messages of template `name`; a missing value raises `jinja2.UndefinedError`."""
+    return (
+        Message(role="system", content=source("system").strip()),
+        Message(role="user", content=_compiled(name).render(**values).strip()),
+    )
+
+
+def conversation(messages: Sequence[Message]) -> str:
+    """The dialogue as plain lines, `User: ...` and so on, in order."""
+    return "\n".join(f"{message.role.capitalize()}: {message.content}" for message in messages)
