@@ -1,0 +1,170 @@
+"""All settings in one frozen object, and the registry of models that users name.
+
+Layers, later ones win: built-in models, `solon.yaml`, `SOLON_A__B` environment variables, `--set a.b=c`. API keys are
+never settings: an entry names the environment variable that holds one.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from solon.documents import assign, override, parse_value, read_yaml, validated
+from solon.errors import InvalidInput, ModelUnavailable, NotFound
+
+DEFAULT_FILE = Path("solon.yaml")
+BUILTIN = "builtin:"
+
+ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+"""Name that a model is registered under."""
+Kind = Literal["policy", "judge", "reward"]
+
+
+class Part(BaseModel):
+    """Frozen, strict about unknown keys, documented under each field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ModelEntry(Part):
+    """A registered model: what it is for and where it is."""
+
+    kind: Kind
+    engine: Literal["local", "vllm", "openai"] = "local"
+    """local: served by our own small server from `path`; vllm, openai: a server that runs already, at `endpoint`."""
+    path: str | None = None
+    """Model directory, or `builtin:NAME` for one that is shipped."""
+    endpoint: str | None = None
+    """Base URL of an OpenAI-compatible server, ending in /v1."""
+    model: str | None = None
+    """The name that the server knows it by; None: the registered name."""
+    revision: str | None = None
+    """Recorded in the provenance of labels."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the endpoint's key."""
+    max_concurrency: int = Field(default=64, ge=1, le=4096)
+    timeout_s: float = Field(default=60.0, gt=0)
+
+    @model_validator(mode="after")
+    def _can_be_found(self) -> "ModelEntry":
+        if self.engine == "local" and not self.path:
+            raise ValueError("engine `local` needs `path`")
+        if self.engine != "local" and not (self.endpoint or self.path):
+            raise ValueError(f"engine `{self.engine}` needs `endpoint`")
+        if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
+            raise ValueError("`endpoint` must begin with http:// or https://")
+        return self
+
+    def api_key(self) -> str | None:
+        """The endpoint's key, or None where none is needed; raises where the named variable is empty."""
+        if self.api_key_env is None:
+            return None
+        key = os.environ.get(self.api_key_env)
+        if not key:
+            raise ModelUnavailable(
+                f"the key in ${self.api_key_env} is not set", remedy=f"export {self.api_key_env}=..."
+            )
+        return key
+
+    def directory(self) -> Path:
+        """The model's directory on this machine; raises where it has none or it is not there."""
+        if self.path is None:
+            raise NotFound("the model has no directory here", field="path", remedy="register it with `path`")
+        where = _builtin(self.path.removeprefix(BUILTIN)) if self.path.startswith(BUILTIN) else Path(self.path)
+        if not (where / "config.json").is_file():
+            raise NotFound(
+                f"no model directory at {where}", field="path", remedy="it must hold config.json and weights"
+            )
+        return where
+
+
+def _builtin(name: str) -> Path:
+    """Directory of a shipped model; found without importing the trainer, which may not be installed."""
+    return Path(__file__).resolve().parent.parent / "trainer" / "starter" / "weights" / name
+
+
+class Limits(Part):
+    """How much the service takes on at once."""
+
+    queued_jobs: int = Field(default=32, ge=0)
+    """Jobs that may wait; one more is answered 429."""
+    requests_in_flight: int = Field(default=8, ge=0)
+    """POST /v1/preferences requests that may be worked on; one more is answered 429."""
+    prompts_per_request: int = Field(default=64, ge=1)
+
+
+class Settings(Part):
+    """Everything that is configured."""
+
+    database: str = "sqlite:///solon.db"
+    """SQLAlchemy URL."""
+    artifacts: Path = Path("artifacts")
+    """Directory for what jobs write."""
+    server: str = "http://127.0.0.1:8000"
+    """The service that `solon job` talks to."""
+    limits: Limits = Limits()
+    models: dict[ModelName, ModelEntry] = Field(default_factory=dict)
+
+    @classmethod
+    def load(
+        cls, file: Path | None = None, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> "Settings":
+        """The settings from all layers; `file` defaults to ./solon.yaml, which may be absent."""
+        document: dict[str, Any] = {"models": {name: dict(entry) for name, entry in _BUILTIN_MODELS.items()}}
+        path = file or DEFAULT_FILE
+        if file is not None or path.exists():
+            _merge(document, read_yaml(path))
+        _apply_environment(document, os.environ if environment is None else environment)
+        return validated(cls, override(document, overrides), "settings")
+
+    def model(self, name: str, kind: Kind | None = None) -> ModelEntry:
+        """The entry registered under `name`; raises NotFound, or InvalidInput where it is of another kind."""
+        entry = self.models.get(name)
+        if entry is None:
+            raise NotFound(f"no model is registered as {name!r}", remedy=f"registered: {self._names(kind)}")
+        if kind is not None and entry.kind != kind:
+            raise InvalidInput(f"{name!r} is a {entry.kind}, not a {kind}", remedy=f"registered: {self._names(kind)}")
+        return entry
+
+    def _names(self, kind: Kind | None) -> str:
+        return ", ".join(sorted(n for n, e in self.models.items() if kind in (None, e.kind))) or "none"
+
+
+_BUILTIN_MODELS = {
+    "starter": {"kind": "policy", "engine": "local", "path": "builtin:starter"},
+    "starter-judge": {"kind": "judge", "engine": "local", "path": "builtin:starter-judge"},
+}
+
+_PREFIX = "SOLON_"
+
+
+def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
+    """Mappings are merged key by key, anything else is replaced."""
+    for key, value in other.items():
+        present = into.get(key)
+        if isinstance(present, dict) and isinstance(value, dict):
+            _merge(cast(dict[str, Any], present), cast(dict[str, Any], value))
+        else:
+            into[key] = value
+
+
+def _apply_environment(document: dict[str, Any], environment: Mapping[str, str]) -> None:
+    for variable in sorted(environment):
+        if not variable.startswith(_PREFIX):
+            continue
+        path = variable.removeprefix(_PREFIX).lower().split("__")
+        if path[0] not in Settings.model_fields:
+            raise InvalidInput(
+                "is not a setting", field=variable, remedy=f"settings: {', '.join(Settings.model_fields)}; unset it"
+            )
+        assign(document, _as_registered(document, path), parse_value(environment[variable], variable))
+
+
+def _as_registered(document: Mapping[str, Any], path: list[str]) -> list[str]:
+    """The path with a model's name as it is registered: STARTER_JUDGE names starter-judge."""
+    if path[0] != "models" or len(path) < 2:
+        return path
+    known: dict[str, str] = {name.lower().replace("-", "_").replace(".", "_"): name for name in document["models"]}
+    return ["models", known.get(path[1], path[1]), *path[2:]]
