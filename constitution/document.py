@@ -1,0 +1,177 @@
+"""The constitution: what a good completion is, as people write it in `published/*.yaml`.
+
+    load("civic")   load("civic@1.0.0")   load("my/draft.yaml")
+
+Reading is strict: unknown and duplicate keys, wrong types and dangling references are `InvalidInput` with file, line,
+column, field and remedy. Whether the rules' expressions type-check is the critic's business (`critic.rules`).
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from constitution.schema import (
+    Case,
+    Combine,
+    CompletionClass,
+    Constitution,
+    DerivedProposition,
+    JudgeProposition,
+    MeasureProposition,
+    Principle,
+    Proposition,
+    RegexProposition,
+    Rule,
+    Scope,
+)
+from constitution.source import MAX_BYTES, Problem, Source, SourceError, read
+from constitution.source import Path as FieldPath
+from solon.errors import InvalidInput, NotFound
+
+__all__ = [
+    "Case",
+    "Combine",
+    "CompletionClass",
+    "Constitution",
+    "DerivedProposition",
+    "JudgeProposition",
+    "MeasureProposition",
+    "Principle",
+    "Proposition",
+    "RegexProposition",
+    "Rule",
+    "Scope",
+    "check",
+    "load",
+    "load_published",
+    "parse",
+    "published",
+]
+
+_PUBLISHED = Path(__file__).with_name("published")
+_REFERENCE = re.compile(r"([a-z][a-z0-9-]{0,62})(?:@(\d+\.\d+\.\d+))?")
+_HINTS = {
+    "extra_forbidden": "remove it, or correct its spelling",
+    "missing": "add it",
+    "string_type": "write text; quote what looks like a number, a date or true/false",
+    "string_pattern_mismatch": "see the form in docs/constitutions.md",
+    "union_tag_invalid": "kinds are judge, regex, measure, derived",
+    "union_tag_not_found": "add `kind: judge`, `regex`, `measure` or `derived`",
+    "tuple_type": "write a list",
+}
+
+
+def load(ref: str | Path) -> Constitution:
+    """The constitution a published id (`civic`, `civic@1.0.0`) or the path of a YAML file names.
+
+    Raises:
+        NotFound: no such id, version or file.
+        InvalidInput: the file is not a valid constitution.
+    """
+    if isinstance(ref, str) and not _looks_like_a_path(ref):
+        return load_published(ref)
+    path = Path(ref)
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise NotFound(
+            f"cannot read the constitution file {path}: {error.strerror}",
+            remedy=f"give the path of a YAML file, or one of: {', '.join(published())}",
+        ) from error
+    return parse(raw, str(path))
+
+
+def load_published(ref: str) -> Constitution:
+    """The published constitution `ref` names, by id alone; a path is never read (safe for requests)."""
+    match = _REFERENCE.fullmatch(ref)
+    if match is None or match[1] not in published():
+        raise NotFound(f"unknown constitution {ref!r}", remedy=f"known: {', '.join(published())}")
+    path = _PUBLISHED / f"{match[1]}.yaml"
+    constitution = parse(path.read_bytes(), str(path))
+    if match[2] is not None and match[2] != constitution.version:
+        raise NotFound(f"unknown constitution {ref!r}", remedy=f"known: {constitution.id}@{constitution.version}")
+    return constitution
+
+
+def published() -> tuple[str, ...]:
+    """Ids of the constitutions that ship with Solon, sorted."""
+    return tuple(sorted(path.stem for path in _PUBLISHED.glob("*.yaml")))
+
+
+def parse(raw: bytes, name: str) -> Constitution:
+    """The constitution in `raw`; `name` is what error messages call the file.
+
+    Raises:
+        InvalidInput: with the first problem's position, field and remedy, and how many more there are.
+    """
+    constitution, problems = check(raw)
+    if constitution is None or problems:
+        first = problems[0]
+        more = f"; {len(problems) - 1} more, see `solon constitution lint`" if len(problems) > 1 else ""
+        raise InvalidInput(
+            f"{name}, line {first.line}, column {first.column}: {first.message}",
+            remedy=first.hint + more,
+            field=first.field,
+        )
+    return constitution
+
+
+def check(raw: bytes) -> tuple[Constitution | None, tuple[Problem, ...]]:
+    """The constitution in `raw`, None when it cannot be built, and every problem found."""
+    try:
+        source = read(raw)
+    except SourceError as error:
+        return None, (error.problem,)
+    try:
+        constitution = Constitution.model_validate(source.data())
+    except ValidationError as error:
+        return None, tuple(_schema_problem(source, detail) for detail in error.errors(include_url=False))
+    findings = (_problem(source, path, message, hint) for path, message, hint in _dangling(constitution))
+    return constitution, tuple(findings)
+
+
+def _looks_like_a_path(ref: str) -> bool:
+    return ref.endswith((".yaml", ".yml")) or "/" in ref or "\\" in ref
+
+
+def _schema_problem(source: Source, detail: Any) -> Problem:
+    kind, message = detail["type"], str(detail["msg"])
+    message = message.removeprefix("Value error, ")
+    if kind == "extra_forbidden":
+        message = "unknown key"
+    return _problem(source, detail["loc"], message[0].lower() + message[1:], _HINTS.get(kind, ""))
+
+
+def _problem(source: Source, path: FieldPath, message: str, hint: str) -> Problem:
+    line, column = source.position(path)
+    return Problem(message, hint, field=source.field(path) or None, line=line, column=column)
+
+
+def _dangling(constitution: Constitution) -> Iterable[tuple[FieldPath, str, str]]:
+    """Path, message and remedy of ids used twice and of references to what is not there."""
+    for name in ("principles", "propositions", "rules", "cases"):
+        yield from _repeated(name, [part.id for part in getattr(constitution, name)])
+    for name in ("principles", "classes", "rules"):
+        for index, part in enumerate(getattr(constitution, name)):
+            yield from _unknown((name, index, "scopes"), part.scopes, constitution.scopes)
+    known = {principle.id for principle in constitution.principles}
+    for index, case in enumerate(constitution.cases):
+        yield from _unknown(("cases", index, "because"), case.because, known)
+
+
+def _repeated(name: str, ids: list[str]) -> Iterable[tuple[FieldPath, str, str]]:
+    counts = Counter(ids)
+    for index, part in enumerate(ids):
+        if counts[part] > 1 and part in ids[:index]:
+            yield (name, index, "id"), f"the id {part!r} is used twice", "give each its own id"
+
+
+def _unknown(path: FieldPath, used: Iterable[str], known: Iterable[str]) -> Iterable[tuple[FieldPath, str, str]]:
+    for index, name in enumerate(used):
+        if name not in known:
+            yield (*path, index), f"{name!r} is not defined", f"known: {', '.join(sorted(known)) or 'none'}"
