@@ -127,7 +127,8 @@ def validated(model: type[Model], data: Any, source: str) -> Model:
         problem = error.errors(include_url=False)[0]
         message = problem["msg"].removeprefix("Value error, ")
         remedy = _REMEDIES.get(problem["type"], "see `solon config show --resolved` and the example recipes")
-        raise InvalidInput(f"{message} [{source}]", field=dotted(problem["loc"]), remedy=remedy) from error
+        field = dotted(place(problem["loc"], data, absent=problem["type"] == "missing"))
+        raise InvalidInput(f"{message} [{source}]", field=field, remedy=remedy) from error
 
 
 _REMEDIES = {
@@ -135,6 +136,24 @@ _REMEDIES = {
     "missing": "add it",
     "value_error": "correct it",
 }
+
+
+def place(path: tuple[str | int, ...], data: Any, *, absent: bool = False) -> tuple[str | int, ...]:
+    """The part of an error's path that the data has; pydantic puts the tags of unions in between.
+
+    Args:
+        absent: the last key is kept although the data lacks it.
+    """
+    kept: list[str | int] = []
+    node = data
+    for depth, key in enumerate(path):
+        try:
+            node = node[key]
+        except (KeyError, IndexError, TypeError):
+            if not (absent and depth == len(path) - 1):
+                continue
+        kept.append(key)
+    return tuple(kept)
 
 
 def dotted(path: tuple[str | int, ...]) -> str | None:

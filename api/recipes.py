@@ -1,0 +1,151 @@
+"""The recipe of a self-alignment job: the same models are the YAML schema, the request body and its documentation."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+
+from solon.documents import override, read_yaml, validated
+from solon.settings import ModelName
+from trainer.config import DPOMethod
+
+BUILTIN_PROMPTS = "builtin:"
+
+PLANNED_STEPS = frozenset({"critique_revision", "sft", "reward_model", "ppo", "kto", "grpo", "rejection_sampling"})
+"""Step types that recipes will know and this version cannot run."""
+
+
+class Part(BaseModel):
+    """Frozen, strict, closed to unknown keys, documented under each field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class Prompts(Part):
+    """What the policy is asked: `builtin:agora/train`, `builtin:agora/eval`, or a JSONL file."""
+
+    train: str = "builtin:agora/train"
+    """To make the pairs from."""
+    eval: str = "builtin:agora/eval"
+    """To measure the models on; never trained on."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """Use at most so many training prompts; None uses all."""
+    eval_limit: Annotated[int, Field(ge=1)] | None = None
+    """Use at most so many evaluation prompts; None uses `limit`."""
+
+
+class LabelStep(Part):
+    """Candidates from the policy, compared by the judge and the rules: preference pairs."""
+
+    type: Literal["label"]
+    candidates: Annotated[int, Field(ge=2, le=64)] = 4
+    """Completions that the policy writes to each prompt."""
+    pairing: Literal["max_margin", "adjacent", "all", "random"] = "max_margin"
+    """Which of the candidates are compared."""
+    temperature: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
+    max_tokens: Annotated[int, Field(ge=1, le=32768)] = 160
+    """Of one completion."""
+    min_coverage: Annotated[float, Field(ge=0.0, le=1.0)] = 0.8
+    """Share of the comparisons that must end `ok` or `tie`; below it the job fails."""
+
+
+class DPOStep(DPOMethod):
+    """Direct preference optimisation on the pairs of the last `label` step."""
+
+    type: Literal["dpo"]
+    control: bool = False
+    """Also train the same policy on the same pairs with shuffled labels, so that the evaluation has a control."""
+
+
+class EvaluateStep(Part):
+    """Before against after on the evaluation prompts, and the report."""
+
+    type: Literal["evaluate"]
+    temperature: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
+    max_tokens: Annotated[int, Field(ge=1, le=32768)] = 160
+    """Of one completion."""
+
+
+def _known_type(step: Any) -> Any:
+    """The step, if this version can run it; a message that names no more than known words otherwise."""
+    if isinstance(step, dict):
+        kind = cast(dict[str, Any], step).get("type")
+        available = f"available: {', '.join(STEP_TYPES)}"
+        if isinstance(kind, str) and kind in PLANNED_STEPS:
+            raise ValueError(f"the step type `{kind}` is not available yet; {available}")
+        if kind not in STEP_TYPES:
+            raise ValueError(f"a step needs a known `type`; {available}")
+    return cast(Any, step)
+
+
+STEP_TYPES = ("label", "dpo", "evaluate")
+
+Step = Annotated[
+    Annotated[LabelStep | DPOStep | EvaluateStep, Field(discriminator="type")], BeforeValidator(_known_type)
+]
+"""One step of a recipe."""
+
+
+class Recipe(Part):
+    """A self-alignment job."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+    constitution: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    """A published id, `id@version`, or on the command line a file."""
+    policy: ModelName = "starter"
+    """Registered model to align."""
+    judge: ModelName | None = None
+    """Registered judge; may be null where the constitution has rules that need no judge and no principles."""
+    held_out_judge: ModelName | None = None
+    """Another judge, used only to evaluate."""
+    prompts: Prompts = Prompts()
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    steps: Annotated[list[Step], Field(min_length=1, max_length=32)]
+
+    @model_validator(mode="after")
+    def _each_step_finds_its_input(self) -> "Recipe":
+        needs = {"dpo": "label", "evaluate": "dpo"}
+        seen: set[str] = set()
+        for index, step in enumerate(self.steps):
+            before = needs.get(step.type)
+            if before is not None and before not in seen:
+                raise ValueError(f"steps.{index}: `{step.type}` needs a `{before}` step before it")
+            seen.add(step.type)
+        return self
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a YAML file with `a.b=c` overrides; paths of prompts and constitution are taken from its folder."""
+    document = override(read_yaml(path), overrides)
+    return _from_folder(validated(Recipe, document, str(path)), path.parent)
+
+
+def _from_folder(recipe: Recipe, folder: Path) -> Recipe:
+    prompts = recipe.prompts
+    moved = prompts.model_copy(update={name: _beside(getattr(prompts, name), folder) for name in ("train", "eval")})
+    constitution = recipe.constitution
+    if is_path(constitution):
+        constitution = _beside(constitution, folder)
+    return recipe.model_copy(update={"prompts": moved, "constitution": constitution})
+
+
+def _beside(reference: str, folder: Path) -> str:
+    if reference.startswith(BUILTIN_PROMPTS) or Path(reference).is_absolute():
+        return reference
+    return str((folder / reference).resolve())
+
+
+def is_path(constitution: str) -> bool:
+    """Whether a recipe's constitution is a file rather than a published id."""
+    return constitution.endswith((".yaml", ".yml")) or "/" in constitution
+
+
+def files_named(recipe: Recipe) -> list[str]:
+    """Fields of the recipe that name files of this machine, which a recipe sent to a server may not do."""
+    named = [
+        f"prompts.{name}"
+        for name in ("train", "eval")
+        if not str(getattr(recipe.prompts, name)).startswith(BUILTIN_PROMPTS)
+    ]
+    return named + (["constitution"] if is_path(recipe.constitution) else [])

@@ -1,0 +1,85 @@
+"""Recipes: the schema, overrides, and what is refused with which words."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.recipes import DPOStep, LabelStep, Recipe, files_named, load_recipe
+from solon.documents import validated
+from solon.errors import InvalidInput, NotFound
+
+TEXT = """
+name: civic-dpo
+constitution: civic
+policy: starter
+judge: starter-judge
+held_out_judge: null
+prompts: {train: builtin:agora/train, eval: builtin:agora/eval, limit: 256}
+seed: 0
+steps:
+  - {type: label, candidates: 4, pairing: max_margin}
+  - {type: dpo, beta: 0.1, epochs: 2}
+  - {type: evaluate}
+"""
+
+
+def written(tmp_path: Path, text: str = TEXT) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_the_recipe_of_the_contract_is_read(tmp_path: Path):
+    recipe = load_recipe(written(tmp_path))
+    assert [step.type for step in recipe.steps] == ["label", "dpo", "evaluate"]
+    assert isinstance(recipe.steps[0], LabelStep)
+    assert recipe.prompts.limit == 256
+
+
+def test_an_override_reaches_into_a_list(tmp_path: Path):
+    recipe = load_recipe(written(tmp_path), ["steps.1.beta=0.2", "prompts.limit=8", "name=other"])
+    assert isinstance(recipe.steps[1], DPOStep)
+    assert recipe.steps[1].beta == 0.2
+    assert (recipe.prompts.limit, recipe.name) == (8, "other")
+
+
+def test_paths_are_taken_from_the_recipes_folder(tmp_path: Path):
+    recipe = load_recipe(written(tmp_path), ["prompts.train=openings.jsonl", "constitution=mine.yaml"])
+    assert recipe.prompts.train == str(tmp_path / "openings.jsonl")
+    assert recipe.constitution == str(tmp_path / "mine.yaml")
+    assert files_named(recipe) == ["prompts.train", "constitution"]
+    assert files_named(load_recipe(written(tmp_path))) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field", "says"),
+    [
+        (["steps.0.type=ppo"], "steps.0", "`ppo` is not available yet; available: label, dpo, evaluate"),
+        (["steps.0.type=magic"], "steps.0", "known `type`; available: label, dpo, evaluate"),
+        (["steps.1.beta=-1"], "steps.1.beta", "greater than 0"),
+        (["steps.1.bta=1"], "steps.1.bta", "Extra inputs"),
+        (["steps.7.beta=1"], "steps.7", "no such list item"),
+        (["steps=[{type: dpo}]"], None, "steps.0: `dpo` needs a `label` step before it"),
+        (["steps=[]"], "steps", "at least 1 item"),
+        (["seed=many"], "seed", "valid integer"),
+        (["judge=http://x/v1"], "judge", "match pattern"),
+    ],
+)
+def test_a_wrong_recipe_names_the_field(tmp_path: Path, overrides: list[str], field: str | None, says: str):
+    with pytest.raises(InvalidInput) as caught:
+        load_recipe(written(tmp_path), overrides)
+    assert says in caught.value.message
+    assert caught.value.field == field
+    assert caught.value.remedy
+
+
+def test_a_missing_recipe_is_not_found(tmp_path: Path):
+    with pytest.raises(NotFound):
+        load_recipe(tmp_path / "absent.yaml")
+
+
+def test_a_recipe_survives_json(tmp_path: Path):
+    recipe = load_recipe(written(tmp_path))
+    again: dict[str, Any] = recipe.model_dump(mode="json")
+    assert validated(Recipe, again, "json") == recipe
