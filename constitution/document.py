@@ -54,15 +54,20 @@ __all__ = [
 
 _PUBLISHED = Path(__file__).with_name("published")
 _REFERENCE = re.compile(r"([a-z][a-z0-9-]{0,62})(?:@(\d+\.\d+\.\d+))?")
-_HINTS = {
-    "extra_forbidden": "remove it, or correct its spelling",
-    "missing": "add it",
-    "string_type": "write text; quote what looks like a number, a date or true/false",
-    "string_pattern_mismatch": "see the form in docs/constitutions.md",
-    "union_tag_invalid": "kinds are judge, regex, measure, derived",
-    "union_tag_not_found": "add `kind: judge`, `regex`, `measure` or `derived`",
-    "tuple_type": "write a list",
+_WORDING = {
+    "extra_forbidden": ("unknown key", "remove it, or correct its spelling"),
+    "missing": ("this field is missing", "add it"),
+    "string_type": ("must be text", "quote what looks like a number, a date or true/false"),
+    "bool_type": ("must be true or false", ""),
+    "float_type": ("must be a number", ""),
+    "tuple_type": ("must be a list", "write `- item` lines or [item, item]"),
+    "dict_type": ("must be a mapping", "write `key: value` lines"),
+    "model_type": ("must be a mapping", "write `key: value` lines"),
+    "union_tag_invalid": ("unknown kind of proposition", "kinds are judge, regex, measure, derived"),
+    "union_tag_not_found": ("this field is missing: kind", "kinds are judge, regex, measure, derived"),
+    "string_pattern_mismatch": (None, "see the form in docs/constitutions.md"),
 }
+"""Message and remedy by kind of schema error; a message of None keeps the validator's own."""
 
 
 def load(ref: str | Path) -> Constitution:
@@ -140,11 +145,9 @@ def _looks_like_a_path(ref: str) -> bool:
 
 
 def _schema_problem(source: Source, detail: Any) -> Problem:
-    kind, message = detail["type"], str(detail["msg"])
-    message = message.removeprefix("Value error, ")
-    if kind == "extra_forbidden":
-        message = "unknown key"
-    return _problem(source, detail["loc"], message[0].lower() + message[1:], _HINTS.get(kind, ""))
+    own = str(detail["msg"]).removeprefix("Value error, ")
+    message, hint = _WORDING.get(detail["type"], (None, ""))
+    return _problem(source, detail["loc"], message or own[0].lower() + own[1:], hint)
 
 
 def _problem(source: Source, path: FieldPath, message: str, hint: str) -> Problem:
