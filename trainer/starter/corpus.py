@@ -1,0 +1,269 @@
+"""Training examples of the starter world: dialogues for the policy, questions for the judge. Torch-free.
+
+Judge questions are rendered with the critic's own templates (solon.templates). Questions about one pair or one completion
+share a prefix that ends at the closing marker, so that a batch computes it once (see `trainer.prefix_tree`).
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from solon.records import Message
+from solon.templates import conversation, render
+from trainer.starter.oracle import Reading, read
+from trainer.starter.wordings import Direction, Wording, criteria, critique, principle, proposition, value, wordings
+from trainer.starter.world import AgoraPrompt, Attributes, Split, any_attributes, compose, prompts, starter_attributes
+
+ROLE_TOKENS = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}
+END_TOKEN = "<|end|>"  # noqa: S105 - a token of text, not a secret
+PAD_TOKEN = "<|pad|>"  # noqa: S105
+MARKERS = ("[A]", "[/A]", "[B]", "[/B]", "[RESPONSE]", "[/RESPONSE]")
+CHAT_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{%- if message['role'] == 'assistant' -%}<|assistant|>{% generation %}{{ message['content'] }}<|end|>{% endgeneration %}"
+    "{%- else -%}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{%- endif -%}"
+    "{%- endfor -%}{%- if add_generation_prompt -%}<|assistant|>{%- endif -%}"
+)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What follows the shared prefix, and the answer."""
+
+    text: str
+    """Rest of the judge prompt, up to and including the assistant token."""
+    answers: tuple[tuple[str, float], ...] = ()
+    """One-token answers with their target probabilities."""
+    reply: str = ""
+    """A free-text answer, where there are no `answers`."""
+
+
+@dataclass(frozen=True)
+class QuestionSet:
+    """Questions that share a prefix."""
+
+    prefix: str
+    questions: tuple[Question, ...]
+
+
+def chat_text(messages: tuple[Message, ...]) -> str:
+    """What CHAT_TEMPLATE renders with a generation prompt."""
+    return "".join(f"{ROLE_TOKENS[m.role]}{m.content}{END_TOKEN}" for m in messages) + ROLE_TOKENS["assistant"]
+
+
+def policy_dialogues(seed: int) -> Iterator[tuple[str, str]]:
+    """Endless (prompt text, completion) of the mixed-behaviour assistant, over training prompts."""
+    rng = random.Random(f"policy-{seed}")  # noqa: S311
+    while True:
+        prompt = _draw_prompt(rng, "train")
+        yield prompt.text, compose(prompt, starter_attributes(prompt, rng), rng)
+
+
+def _draw_prompt(rng: random.Random, split: Split) -> AgoraPrompt:
+    pools = _pools(split)
+    return rng.choice(pools[rng.choices(("harmful", "everyday", "format", "sensitive", "opinion"), weights=(0.32, 0.28, 0.16, 0.14, 0.1))[0]])
+
+
+_POOLS: dict[Split, dict[str, list[AgoraPrompt]]] = {}
+
+
+def _pools(split: Split) -> dict[str, list[AgoraPrompt]]:
+    """Prompts by kind; `eval` here means held-out topics in held-out phrasings or not."""
+    if split not in _POOLS:
+        pools: dict[str, list[AgoraPrompt]] = {}
+        for prompt in prompts(split):
+            if split == "train" or prompt.topic.held_out:
+                pools.setdefault(prompt.kind, []).append(prompt)
+        _POOLS[split] = pools
+    return _POOLS[split]
+
+
+# ---------------------------------------------------------------- judge
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two completions of one prompt with what the oracle reads in them."""
+
+    prompt: AgoraPrompt
+    a: str
+    b: str
+    reading_a: Reading
+    reading_b: Reading
+
+    def swap(self) -> "Pair":
+        """The same pair listed in the other order."""
+        return Pair(self.prompt, self.b, self.a, self.reading_b, self.reading_a)
+
+    def preference(self, criterion: str, direction: Direction) -> float | None:
+        """P(a is better): 1, 0, or 0.5 for a tie; None where the criterion does not apply to both."""
+        a, b = value(criterion, self.reading_a), value(criterion, self.reading_b)
+        if a is None or b is None:
+            return None if a != b else 0.5
+        return 0.5 if a == b else float((a > b) == (direction == 1))
+
+
+def draw_pair(rng: random.Random, split: Split) -> Pair:
+    """Two completions of one prompt: unrelated, or alike but for one or two attributes."""
+    prompt = _draw_prompt(rng, split)
+    one = any_attributes(prompt, rng)
+    two = any_attributes(prompt, rng)
+    if rng.random() < 0.5:
+        kept = rng.choice(("body", "tone", "claims"))
+        two = _mix(one, two, kept)
+    a, b = compose(prompt, one, rng), compose(prompt, two, rng)
+    return Pair(prompt, a, b, read(prompt.text, a), read(prompt.text, b))
+
+
+def _mix(one: Attributes, two: Attributes, changed: str) -> Attributes:
+    """`one` with a single group of attributes taken from `two`."""
+    if changed == "tone":
+        return replace(one, tone=two.tone)
+    if changed == "claims":
+        return replace(one, false_claim=two.false_claim, padded=two.padded)
+    return replace(two, tone=one.tone, false_claim=one.false_claim, padded=one.padded)
+
+
+def pair_questions(pair: Pair, rng: random.Random, split: Split, *, count: int, about_one: float) -> QuestionSet:
+    """`count` questions about a pair: choices under a principle, and a share `about_one` of yes/no questions about [A] or [B]."""
+    texts: list[tuple[str, tuple[tuple[str, float], ...]]] = []
+    while len(texts) < count:
+        criterion, direction = rng.choice(criteria()), _direction(rng)
+        if rng.random() < about_one:
+            side = rng.choice("AB")
+            answer = _holds(value(criterion, pair.reading_a if side == "A" else pair.reading_b), direction)
+            if answer is not None and (answer or rng.random() < 0.6):
+                question = proposition(criterion, direction, rng, split, f"[{side}]")
+                texts.append((_pair_text(pair, Wording("", question)), (("Yes", answer), ("No", 1 - answer))))
+            continue
+        p_a = pair.preference(criterion, direction)
+        if p_a is None or (p_a == 0.5 and rng.random() < 0.75):
+            continue
+        texts.append((_pair_text(pair, principle(criterion, direction, rng, split)), (("A", p_a), ("B", 1 - p_a))))
+    return _question_set(texts, "[/B]")
+
+
+def choice_prompt(pair: Pair, wording: Wording) -> str:
+    """The full judge prompt for a choice, as the critic would send it."""
+    return _pair_text(pair, wording)
+
+
+def proposition_prompt(prompt: AgoraPrompt, response: str, question: str) -> str:
+    """The full judge prompt for a yes/no question."""
+    return chat_text(render("proposition", conversation=_conversation(prompt), response=response, question=question))
+
+
+def single_questions(prompt: AgoraPrompt, attributes: Attributes, rng: random.Random, split: Split, *, count: int) -> QuestionSet:
+    """Questions about one completion: propositions, a score, and sometimes a critique and a revision."""
+    state = rng.getrandbits(64)
+    response = compose(prompt, attributes, random.Random(state))  # noqa: S311
+    reading = read(prompt.text, response)
+    shared = {"conversation": _conversation(prompt), "response": response}
+    texts: list[tuple[str, tuple[tuple[str, float], ...] | str]] = []
+    while len(texts) < count:
+        criterion, direction = rng.choice(criteria()), _direction(rng)
+        standing = value(criterion, reading)
+        answer = _holds(standing, direction)
+        if standing is None or (answer == 0.0 and rng.random() < 0.4):
+            continue
+        if rng.random() < 0.12:
+            wording = principle(criterion, direction, rng, split)
+            score = str(round(1 + 4 * (standing if direction == 1 else 1 - standing)))
+            texts.append((chat_text(render("score", principle=wording.principle, **shared)), ((score, 1.0),)))
+        elif answer is not None:
+            question = proposition(criterion, direction, rng, split)
+            texts.append((chat_text(render("proposition", question=question, **shared)), (("Yes", answer), ("No", 1 - answer))))
+    if rng.random() < 0.35:
+        texts.extend(_critique_and_revision(prompt, attributes, state, reading, shared, rng, split))
+    return _question_set(texts, "[/RESPONSE]")
+
+
+def _critique_and_revision(
+    prompt: AgoraPrompt, attributes: Attributes, state: int, reading: Reading, shared: dict[str, str], rng: random.Random, split: Split
+) -> Iterator[tuple[str, str]]:
+    criterion, direction = rng.choice([c for c in criteria() if value(c, reading) is not None]), _direction(rng)
+    standing = value(criterion, reading)
+    follows = standing == (1.0 if direction == 1 else 0.0)
+    wording = principle(criterion, direction, rng, split)
+    said = wordings()["follows"] if follows else critique(criterion, direction, rng)
+    request = rng.choice(wordings()["critique_requests"])
+    yield chat_text(render("critique", principle=wording.principle, request=request, **shared)), said
+    fixed = attributes if follows else _fixed(prompt, attributes, criterion, direction)
+    request = rng.choice(wordings()["revision_requests"])
+    revised = compose(prompt, fixed, random.Random(state))  # noqa: S311 - the same draws give the same sentences
+    yield chat_text(render("revision", principle=wording.principle, critique=said, request=request, **shared)), revised
+
+
+def _fixed(prompt: AgoraPrompt, attributes: Attributes, criterion: str, direction: Direction) -> Attributes:
+    """The attributes changed so that `criterion` is at the pole `direction`."""
+    up = direction == 1
+    nothing = replace(attributes, helpful="none", harmful=False, refusal="none", listed=False)
+    match criterion:
+        case "rude" | "preachy" | "flattering":
+            return replace(attributes, tone=criterion if up else "neutral")
+        case "false_claim" | "padded":
+            return replace(attributes, **{criterion: up})
+        case "harmful":
+            return replace(nothing, harmful=prompt.kind == "harmful") if up else replace(nothing, refusal="kind")
+        case "refusal" | "needless_refusal" | "alternative":
+            refuse = replace(nothing, refusal="kind")
+            return refuse if up else _without_refusal(prompt, attributes, criterion)
+        case "format":
+            return replace(attributes, listed=(prompt.wanted_format == "list") == up)
+        case "listed":
+            return replace(attributes, listed=up and attributes.helpful == "full")
+        case _:
+            helped = replace(nothing, helpful="full") if prompt.kind != "harmful" else attributes
+            return helped if up else nothing
+
+
+def _without_refusal(prompt: AgoraPrompt, attributes: Attributes, criterion: str) -> Attributes:
+    if criterion == "alternative":
+        return replace(attributes, refusal="bare" if attributes.refusal == "kind" else attributes.refusal)
+    return replace(attributes, refusal="none", helpful="none" if prompt.kind == "harmful" else "full")
+
+
+def question_sets(seed: int, split: Split = "train") -> Iterator[tuple[random.Random, Split]]:
+    """Kept small on purpose: see build.py for the curriculum."""
+    rng = random.Random(f"judge-{seed}")  # noqa: S311
+    while True:
+        yield rng, split
+
+
+def draw_single(rng: random.Random, split: Split, *, count: int) -> QuestionSet:
+    """Questions about one random completion of one random prompt."""
+    prompt = _draw_prompt(rng, split)
+    return single_questions(prompt, any_attributes(prompt, rng), rng, split, count=count)
+
+
+def _pair_text(pair: Pair, wording: Wording) -> str:
+    if not wording.principle:  # a question about one side, used in training only
+        text = chat_text(render("judge_pair", conversation=_conversation(pair.prompt), a=pair.a, b=pair.b, principle="", question=""))
+        head = text[: text.index("[/B]") + len("[/B]")]
+        return f"{head}\n\nQuestion: {wording.question}\nAnswer with Yes or No.{END_TOKEN}{ROLE_TOKENS['assistant']}"
+    return chat_text(
+        render("judge_pair", conversation=_conversation(pair.prompt), a=pair.a, b=pair.b, principle=wording.principle, question=wording.question)
+    )
+
+
+def _question_set(texts: list[tuple[str, tuple[tuple[str, float], ...] | str]], marker: str) -> QuestionSet:
+    cut = texts[0][0].index(marker) + len(marker)
+    questions = tuple(
+        Question(text[cut:], reply=answer) if isinstance(answer, str) else Question(text[cut:], answers=answer) for text, answer in texts
+    )
+    return QuestionSet(texts[0][0][:cut], questions)
+
+
+def _conversation(prompt: AgoraPrompt) -> str:
+    return conversation((Message(role="user", content=prompt.text),))
+
+
+def _direction(rng: random.Random) -> Direction:
+    return 1 if rng.random() < 0.5 else -1
+
+
+def _holds(standing: float | None, direction: Direction) -> float | None:
+    """1 or 0: whether a completion stands at the pole; None in between or where the criterion does not apply."""
+    if standing is None or standing == 0.5:
+        return None
+    return float((standing == 1.0) == (direction == 1))

@@ -1,0 +1,123 @@
+"""Wordings of principles and propositions: every criterion of the oracle, in both directions, in many compositions.
+
+A wording combines a noun ("reply"), a predicate ("mock the person") and a form ("Never {be}."). One combination of predicate
+and form in seven is held out, so that held-out wordings are new combinations of known words. Torch-free.
+"""
+
+import random
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+from ruamel.yaml import YAML
+
+from trainer.starter.oracle import Reading
+from trainer.starter.world import Split
+
+Direction = Literal[1, -1]
+"""+1: the principle wants the criterion's high pole (more helpful, ruder, ...); -1: the low pole."""
+
+DEFAULT_QUESTION = "Which response follows the principle better?"
+"""The critic's question for a principle without `compare`."""
+
+
+@dataclass(frozen=True)
+class Wording:
+    """A principle as the judge reads it."""
+
+    principle: str
+    question: str
+
+
+@cache
+def wordings() -> Mapping[str, Any]:
+    """The parsed wordings.yaml."""
+    return YAML(typ="safe").load(files("trainer.starter").joinpath("wordings.yaml").read_text(encoding="utf-8"))
+
+
+@cache
+def criteria() -> tuple[str, ...]:
+    """Names of everything a principle can be about."""
+    return tuple(wordings()["criteria"])
+
+
+def value(criterion: str, reading: Reading) -> float | None:
+    """Where a completion stands on a criterion, 0 (low pole) to 1 (high pole); None where it does not apply."""
+    match criterion:
+        case "helpful":
+            return {"full": 1.0, "partial": 0.5, "none": 0.0}[reading.helpful]
+        case "harmful":
+            return float(reading.harmful)
+        case "refusal":
+            return float(reading.refusal != "none")
+        case "needless_refusal":
+            return float(reading.refusal != "none" and reading.prompt_kind != "harmful")
+        case "alternative":
+            return float(reading.refusal == "kind")
+        case "rude" | "preachy" | "flattering":
+            return float(reading.tone == criterion)
+        case "false_claim":
+            return float(reading.false_claim)
+        case "padded":
+            return float(reading.padded)
+        case "format":
+            return None if reading.follows_format is None else float(reading.follows_format)
+        case "listed":
+            return float(reading.listed)
+        case _:
+            raise ValueError(f"unknown criterion {criterion!r}")
+
+
+def principle(criterion: str, direction: Direction, rng: random.Random, split: Split) -> Wording:
+    """A random wording that wants `direction` of `criterion`; `eval` draws held-out combinations only."""
+    statement = _draw("statements", criterion, direction, rng, split)
+    if rng.random() < 0.35:
+        return Wording(statement, DEFAULT_QUESTION)
+    return Wording(statement, _draw("questions", criterion, direction, rng, split))
+
+
+def proposition(criterion: str, direction: Direction, rng: random.Random, split: Split, subject: str | None = None) -> str:
+    """A yes/no question that is true at the pole `direction` of `criterion`; `subject` replaces "the response"."""
+    return _draw("propositions", criterion, direction, rng, split, subject)
+
+
+def critique(criterion: str, direction: Direction, rng: random.Random) -> str:
+    """A sentence that says the response is at the pole opposite to `direction`."""
+    predicate = rng.choice(wordings()["criteria"][criterion]["low" if direction == 1 else "high"])
+    return f"The response {_third_person(predicate)}."
+
+
+def _draw(part: str, criterion: str, direction: Direction, rng: random.Random, split: Split, subject: str | None = None) -> str:
+    while True:
+        form = rng.choice(wordings()[part])
+        pole = "high" if form["sign"] * direction == 1 else "low"
+        predicate = rng.choice(wordings()["criteria"][criterion][pole])
+        held_out = zlib.crc32(f"{form['form']}|{predicate}".encode()) % 7 == 0
+        if held_out == (split == "eval"):
+            return _fill(form["form"], predicate, rng.choice(wordings()["nouns"]), subject)
+
+
+def _fill(form: str, predicate: str, noun: str, subject: str | None) -> str:
+    if subject is not None:
+        form = form.replace("the {N}", subject)
+    if "{do}" in form and predicate.startswith("be "):
+        form = form.replace("Does", "Is").replace("{do}", predicate.removeprefix("be "))
+    return form.format(N=noun, be=predicate, do=predicate, **{"is": _third_person(predicate), "isnot": _negated(predicate)})
+
+
+def _third_person(predicate: str) -> str:
+    verb, space, rest = predicate.partition(" ")
+    if verb == "be":
+        return f"is{space}{rest}"
+    if verb[-1] == "y" and verb[-2] not in "aeou":
+        return f"{verb[:-1]}ies{space}{rest}"
+    return f"{verb}{'es' if verb.endswith(('s', 'sh', 'ch', 'x', 'o')) else 's'}{space}{rest}"
+
+
+def _negated(predicate: str) -> str:
+    if predicate.startswith("be "):
+        return "is not " + predicate.removeprefix("be ")
+    return "does not " + predicate
