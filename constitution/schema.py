@@ -124,7 +124,7 @@ class Rule(Scoped):
 class Combine(Part):
     """How principles and rules become one probability."""
 
-    method: Literal["weighted_mean"] = "weighted_mean"
+    method: Literal["weighted_mean", "logit_sum"] = "weighted_mean"
     rule_reward_weight: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = 0.3
     tie_margin: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.1
     """|p - 0.5| * 2 below this is a tie."""
