@@ -50,10 +50,11 @@ __all__ = [
     "load_published",
     "parse",
     "published",
+    "read_bytes",
 ]
 
 _PUBLISHED = Path(__file__).with_name("published")
-_REFERENCE = re.compile(r"([a-z][a-z0-9-]{0,62})(?:@(\d+\.\d+\.\d+))?")
+_REFERENCE = re.compile(r"([a-z][a-z0-9-]{0,62})(?:@\d+\.\d+\.\d+)?")
 _WORDING = {
     "extra_forbidden": ("unknown key", "remove it, or correct its spelling"),
     "missing": ("this field is missing", "add it"),
@@ -79,28 +80,31 @@ def load(ref: str | Path) -> Constitution:
     """
     if isinstance(ref, str) and not _looks_like_a_path(ref):
         return load_published(ref)
-    path = Path(ref)
+    return parse(read_bytes(ref), str(ref))
+
+
+def load_published(ref: str) -> Constitution:
+    """The published constitution `ref` names, by id alone; a path is never read (safe for requests)."""
+    path = _published_file(ref)
+    constitution = parse(path.read_bytes(), str(path))
+    version = ref.partition("@")[2]
+    if version not in ("", constitution.version):
+        known = f"{constitution.id}@{constitution.version}"
+        raise NotFound(f"unknown constitution {ref!r}", remedy=f"known: {known}")
+    return constitution
+
+
+def read_bytes(ref: str | Path) -> bytes:
+    """The bytes of the file that a published id or a path names, cut off after one more than is allowed."""
+    path = _published_file(ref) if isinstance(ref, str) and not _looks_like_a_path(ref) else Path(ref)
     try:
         with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+            return file.read(MAX_BYTES + 1)
     except OSError as error:
         raise NotFound(
             f"cannot read the constitution file {path}: {error.strerror}",
             remedy=f"give the path of a YAML file, or one of: {', '.join(published())}",
         ) from error
-    return parse(raw, str(path))
-
-
-def load_published(ref: str) -> Constitution:
-    """The published constitution `ref` names, by id alone; a path is never read (safe for requests)."""
-    match = _REFERENCE.fullmatch(ref)
-    if match is None or match[1] not in published():
-        raise NotFound(f"unknown constitution {ref!r}", remedy=f"known: {', '.join(published())}")
-    path = _PUBLISHED / f"{match[1]}.yaml"
-    constitution = parse(path.read_bytes(), str(path))
-    if match[2] is not None and match[2] != constitution.version:
-        raise NotFound(f"unknown constitution {ref!r}", remedy=f"known: {constitution.id}@{constitution.version}")
-    return constitution
 
 
 def published() -> tuple[str, ...]:
@@ -138,6 +142,13 @@ def check(raw: bytes) -> tuple[Constitution | None, tuple[Problem, ...]]:
         return None, tuple(_schema_problem(source, detail) for detail in error.errors(include_url=False))
     findings = (_problem(source, path, message, hint) for path, message, hint in _dangling(constitution))
     return constitution, tuple(findings)
+
+
+def _published_file(ref: str) -> Path:
+    match = _REFERENCE.fullmatch(ref)
+    if match is None or match[1] not in published():
+        raise NotFound(f"unknown constitution {ref!r}", remedy=f"known: {', '.join(published())}")
+    return _PUBLISHED / f"{match[1]}.yaml"
 
 
 def _looks_like_a_path(ref: str) -> bool:

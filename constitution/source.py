@@ -4,6 +4,7 @@ Anchors, aliases, tags, directives, duplicate keys, a second document, invalid U
 what a reader sees in the file is what the program reads.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -93,6 +94,11 @@ class Source:
             if known or (isinstance(node, CommentedMap) and key in node):
                 node = node[key]
         return written
+
+
+def path_of(field: str) -> Path:
+    """The path that `Source.field` writes as `field`."""
+    return tuple(int(part) if part.isdecimal() else part for part in re.findall(r"[^.\[\]]+", field))
 
 
 def read(raw: bytes) -> Source:

@@ -50,7 +50,10 @@ def test_every_requirement_has_a_version_known_to_work() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines}
-    required = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    required = [
+        *project["dependencies"],
+        *(one for extra in project["optional-dependencies"].values() for one in extra),
+    ]
     names = {requirement.partition(">=")[0].partition("[")[0].lower() for requirement in required}
 
     assert names - {"solon"} <= pinned

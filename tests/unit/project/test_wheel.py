@@ -16,12 +16,12 @@ def test_templates_constitutions_and_weights_travel_in_the_wheel(tmp_path: Path)
     subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     packed = set(zipfile.ZipFile(wheel).namelist())
-    tracked = subprocess.run(["git", "ls-files"], check=True, cwd=ROOT, capture_output=True, text=True)
-    expected = {
-        name
-        for name in tracked.stdout.splitlines()
-        if name.partition("/")[0] in {"solon", "constitution", "critic", "trainer", "api"}
+    files = {
+        str(path.relative_to(ROOT))
+        for package in ("solon", "constitution", "critic", "trainer", "api")
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and path.suffix not in {".pyc", ".db"}
     }
 
-    assert expected - packed == set()
+    assert files - packed == set()
     assert {"critic/prompts/judge_pair.jinja", "constitution/published/stories.yaml"} <= packed

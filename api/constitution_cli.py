@@ -1,0 +1,125 @@
+"""`solon constitution ls | show | lint | classify`: read, check and try out constitution files."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from constitution.digest import content_hash, principle_hash
+from constitution.document import Constitution, check, load, published, read_bytes
+from constitution.source import Problem, path_of, read
+from critic.rules import RuleSet
+from critic.rules.given import classify_rows
+from solon.errors import InvalidInput, NotFound
+
+app = typer.Typer(name="constitution", help="Read, check and try out constitution files.", no_args_is_help=True)
+
+Reference = Annotated[str, typer.Argument(metavar="ID_OR_FILE", help="A published id (civic, civic@1.0.0) or a file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("ls")
+def list_published(as_json: AsJson = False) -> None:
+    """List the published constitutions."""
+    rows = [_summary(load(name)) for name in published()]
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    table = Table("id", "version", "status", "principles", "rules", "title")
+    for row in rows:
+        table.add_row(*(str(row[key]) for key in ("id", "version", "status", "principles", "rules", "title")))
+    Console().print(table)
+
+
+@app.command()
+def show(ref: Reference, as_json: AsJson = False) -> None:
+    """Print a constitution with its content hash."""
+    constitution = load(ref)
+    if as_json:
+        hashes = {principle.id: principle_hash(principle) for principle in constitution.principles}
+        document = constitution.model_dump(mode="json")
+        typer.echo(json.dumps({"content_hash": content_hash(constitution), "principle_hashes": hashes} | document))
+        return
+    console = Console(highlight=False)
+    console.print(
+        Text(f"{constitution.title} ({constitution.id} {constitution.version}, {constitution.status})", "bold")
+    )
+    console.print(Text(content_hash(constitution), "dim"))
+    if constitution.summary:
+        console.print(Text(constitution.summary))
+    for principle in constitution.principles:
+        veto = ", veto" if principle.veto else ""
+        scopes = f", only {' and '.join(principle.scopes)}" if principle.scopes else ""
+        console.print(Text(f"\n{principle.title or principle.id} (weight {principle.weight:g}{veto}{scopes})", "bold"))
+        console.print(Text(principle.text))
+    for rule in constitution.rules:
+        console.print(Text(f"\nrule {rule.id}: {rule.reward:+g} when {rule.when}"))
+
+
+@app.command()
+def lint(
+    files: Annotated[list[str], typer.Argument(metavar="ID_OR_FILE...", help="Published ids or files.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check files and list every problem with its line and column; exit code 1 when there is one."""
+    found = {name: _problems(read_bytes(name)) for name in files}
+    if as_json:
+        typer.echo(json.dumps({name: [vars(problem) for problem in problems] for name, problems in found.items()}))
+    else:
+        for name, problems in found.items():
+            for problem in problems:
+                typer.echo(f"{name}: {problem}")
+            if not problems:
+                typer.echo(f"{name}: no problems")
+    if any(found.values()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def classify(
+    ref: Reference,
+    rows: Annotated[Path, typer.Argument(metavar="ROWS.jsonl", help='Rows with {"propositions": {...}}.')],
+    out: Annotated[Path, typer.Option("--out", help="Where the classified rows go (JSONL).")],
+    as_json: AsJson = False,
+) -> None:
+    """Derive classes and rule rewards from given propositions, with no model call."""
+    rules = RuleSet(load(ref))
+    classified = list(classify_rows(rules, rows))
+    try:
+        out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in classified), encoding="utf-8")
+    except OSError as error:
+        raise NotFound(f"cannot write {out}: {error.strerror}", remedy="give a path in a folder that exists") from error
+    counts: dict[str, int] = {}
+    for row in classified:
+        counts[str(row["class"])] = counts.get(str(row["class"]), 0) + 1
+    summary: dict[str, Any] = {"rows": len(classified), "classes": counts, "out": str(out)}
+    typer.echo(json.dumps(summary) if as_json else f"{len(classified)} rows classified: {counts}; written to {out}")
+
+
+def _summary(constitution: Constitution) -> dict[str, Any]:
+    return {
+        "id": constitution.id,
+        "version": constitution.version,
+        "status": constitution.status,
+        "principles": len(constitution.principles),
+        "rules": len(constitution.rules),
+        "title": constitution.title,
+        "content_hash": content_hash(constitution),
+    }
+
+
+def _problems(raw: bytes) -> list[Problem]:
+    """Problems of the file itself, or else of its expressions."""
+    constitution, problems = check(raw)
+    if constitution is None or problems:
+        return list(problems)
+    try:
+        RuleSet(constitution)
+    except InvalidInput as error:
+        line, column = read(raw).position(path_of(error.field or ""))
+        return [Problem(error.message, error.remedy, field=error.field, line=line, column=column)]
+    return []
