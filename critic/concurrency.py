@@ -1,0 +1,44 @@
+"""Two ways to run work at the same time, both of which leave nothing running behind."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+async def together(work: Iterable[Coroutine[Any, Any, R]]) -> list[R]:
+    """The results of all of `work`, in its order; when one fails, the others are cancelled before that is raised."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        await _cancel(tasks)
+        raise
+
+
+async def in_order(items: Iterable[T], work: Callable[[T], Awaitable[R]], *, width: int) -> AsyncGenerator[R]:
+    """`work(item)` of each item, in the order of the items, with at most `width` begun and not yet yielded.
+
+    Items are drawn only when there is room, so an endless iterator is fine. The first error ends it all.
+    """
+    begun: deque[asyncio.Future[R]] = deque()
+    try:
+        for item in items:
+            if len(begun) >= width:
+                yield await begun[0]
+                begun.popleft()
+            begun.append(asyncio.ensure_future(work(item)))
+        while begun:
+            yield await begun[0]
+            begun.popleft()
+    finally:
+        await _cancel(begun)
+
+
+async def _cancel(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,156 @@
+"""One comparison, labelled: votes, rules, the label they come to, and what made it."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from constitution.digest import content_hash, principle_hash
+from constitution.document import Constitution, Principle
+from critic.candidates import Sampling
+from critic.concurrency import together
+from critic.judge import SAMPLING, Judge, Usage
+from critic.markers import injection_suspected
+from critic.pairs import label
+from critic.rules import RuleSet
+from solon.errors import InvalidInput
+from solon.records import Comparison, Completion, PreferencePair, Prompt, Provenance, RuleScore, Status, Verdict
+from solon.templates import template_hash
+
+
+@dataclass(frozen=True)
+class Labeller:
+    """Labels comparisons under one constitution; what all rows of a job share.
+
+    Raises InvalidInput when the constitution needs a judge and there is none, or its rules do not type-check.
+    """
+
+    constitution: Constitution
+    judge: Judge | None
+    policy: str | None = None
+    """Registered name of the policy that wrote the completions, None when they were given."""
+    sampling: Sampling | None = None
+    """Of the policy."""
+    seed: int = 0
+    min_principles: int | None = None
+    """See `critic.pairs.label`."""
+    _rules: RuleSet | None = field(init=False)
+    _made_by: Provenance = field(init=False)
+
+    def __post_init__(self) -> None:
+        rules = RuleSet(self.constitution) if self.constitution.rules else None
+        asks = rules is not None and rules.needs_judge
+        if self.judge is None and (self.constitution.principles or asks):
+            raise InvalidInput(
+                f"the constitution {self.constitution.id!r} needs a judge", field="judge", remedy="name a judge model"
+            )
+        object.__setattr__(self, "_rules", rules)
+        object.__setattr__(self, "_made_by", self._provenance(asks))
+
+    def principles(self, prompt: Prompt) -> tuple[Principle, ...]:
+        """The principles that apply to a prompt."""
+        return self.constitution.principles_for(prompt.scope)
+
+    def applies_to(self, prompt: Prompt) -> bool:
+        """Whether any principle or rule applies; InvalidInput when the constitution has no such scope."""
+        if prompt.scope not in self.constitution.scopes:
+            raise InvalidInput(
+                f"the constitution {self.constitution.id!r} has no scope {prompt.scope!r}",
+                field=f"row {prompt.id}: scope",
+                remedy=f"use one of: {', '.join(self.constitution.scopes)}",
+            )
+        return bool(self.principles(prompt) or self.constitution.rules_for(prompt.scope))
+
+    async def rule_scores(
+        self, prompt: Prompt, completions: Sequence[Completion], usage: Usage
+    ) -> list[RuleScore | None]:
+        """What the rules say of each completion; None where the constitution has no rules for the prompt."""
+        rules = self._rules
+        if rules is None or not self.constitution.rules_for(prompt.scope):
+            return [None] * len(completions)
+
+        async def ask(prompt: Prompt, completion: Completion, question: str) -> float | None:
+            assert self.judge is not None, "checked when the labeller was made"  # noqa: S101
+            return (await self.judge.ask(prompt, completion, question, usage=usage)).p_yes
+
+        return list(
+            await together(rules.score(prompt, each, ask if rules.needs_judge else None) for each in completions)
+        )
+
+    async def compare(
+        self,
+        comparison: Comparison,
+        rules: tuple[RuleScore | None, RuleScore | None],
+        *,
+        key: Sequence[str | int] = (),
+        extra: dict[str, Any] | None = None,
+    ) -> PreferencePair:
+        """The labelled comparison; `key` tells comparisons of the same texts apart in their ids."""
+        usage = Usage()
+        principles = self.principles(comparison.prompt)
+        verdicts: tuple[Verdict, ...] = ()
+        if self.judge is not None:
+            margin = self.constitution.combine.tie_margin
+            verdicts = await self.judge.compare_all(comparison, principles, tie_margin=margin, usage=usage)
+        scores = (rules[0], rules[1]) if rules[0] is not None and rules[1] is not None else None
+        outcome = label(
+            verdicts, principles, self.constitution.combine, rules=scores, min_principles=self.min_principles
+        )
+        p_a, decided = outcome.p_a, outcome.status is Status.OK
+        return PreferencePair(
+            id=self._id(comparison, key),
+            status=outcome.status,
+            prompt=comparison.prompt,
+            a=comparison.a,
+            b=comparison.b,
+            p_a=p_a,
+            chosen=None if p_a is None or not decided else "a" if p_a > 0.5 else "b",
+            p_chosen=None if p_a is None or not decided else max(p_a, 1 - p_a),
+            margin=None if p_a is None else abs(p_a - 0.5) * 2,
+            verdicts=verdicts,
+            rules_a=rules[0],
+            rules_b=rules[1],
+            flags=(*outcome.flags, *_text_flags(comparison)),
+            provenance=spent(self._made_by, usage),
+            extra=extra or {},
+        )
+
+    def _provenance(self, asks: bool) -> Provenance:
+        constitution = self.constitution
+        templates = ["judge_pair"] * bool(constitution.principles) + ["proposition"] * asks
+        sampling = {"judge": SAMPLING} if self.judge is not None else {}
+        return Provenance(
+            constitution=constitution.id,
+            constitution_version=constitution.version,
+            constitution_hash=content_hash(constitution),
+            principle_hashes={each.id: principle_hash(each) for each in constitution.principles},
+            template_hash="+".join(template_hash(name) for name in templates),
+            judge=self.judge.identity if self.judge is not None else {},
+            policy=self.policy,
+            sampling=sampling | ({"policy": asdict(self.sampling)} if self.sampling is not None else {}),
+            seed=self.seed,
+        )
+
+    def _id(self, comparison: Comparison, key: Sequence[str | int]) -> str:
+        """The same for the same comparison under the same constitution, judge and seed."""
+        made_by = self._made_by
+        turns = [[message.role, message.content] for message in comparison.prompt.messages]
+        texts = [comparison.prompt.id, comparison.prompt.scope, turns, comparison.a.text, comparison.b.text]
+        parts = [made_by.constitution_hash, made_by.judge, made_by.template_hash, self.seed, *texts, *key]
+        return "pref_" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:26]
+
+
+def spent(provenance: Provenance, usage: Usage) -> Provenance:
+    """The provenance with what `usage` cost added to it."""
+    return provenance.model_copy(
+        update={field: getattr(provenance, field) + value for field, value in asdict(usage).items()}
+    )
+
+
+def _text_flags(comparison: Comparison) -> list[str]:
+    """`injection_suspected` and `cut_completion`, where they hold."""
+    texts = [message.content for message in comparison.prompt.messages] + [comparison.a.text, comparison.b.text]
+    flags = ["injection_suspected"] if any(injection_suspected(text) for text in texts) else []
+    cut = "length" in (comparison.a.finish_reason, comparison.b.finish_reason)
+    return [*flags, "cut_completion"] if cut else flags

@@ -1,0 +1,79 @@
+"""What one one-token reply says: the probabilities of two labels, read from the log-probabilities of the first token.
+
+The request must be unconstrained: with a choice constraint, servers return log-probabilities that are already masked,
+and the label mass would be 1 by construction.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from solon.chat import ChatChoice, TokenLogprob
+
+_DECORATION = " \t\r\n\u2581\u0120\u010a()[]\"'*_:."
+"""Around a label: spaces as tokenizers write them, brackets, quotes, emphasis: "A", " A", "(A", "**A" are one label."""
+_REFUSALS = frozenset({"i", "i'm", "i\u2019m", "sorry", "unfortunately", "apologies"})
+"""First words of "I cannot ..." and "Sorry, ...": with too little label mass, the judge declined to judge."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A measurement, before any threshold is applied; what the judgement cache keeps."""
+
+    p_first: float | None
+    """P(first label) / (P(first label) + P(second label)); None if neither is among the returned tokens."""
+    label_mass: float
+    """Probability of both labels in all accepted forms; a lower bound where a form is not among the returned tokens."""
+    refused: bool = False
+    """Whether the reply opens like a refusal."""
+    note: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+def read_labels(choice: ChatChoice, labels: tuple[str, str]) -> Reading:
+    """The reading of a reply for two labels, such as ("A", "B") or ("Yes", "No").
+
+    A label that is not among the returned tokens is at most as probable as the least of them, and as what they leave
+    of 1: that bound stands in for it, so a verdict is never more certain than what was measured.
+
+    Raises:
+        ValueError: the reply carries no log-probabilities.
+    """
+    top = choice.first_token
+    if not top:
+        raise ValueError("the reply carries no log-probabilities")
+    found = [_probability(top, label) for label in labels]
+    refused = choice.finish_reason == "content_filter" or _bare(_likeliest(top)).lower() in _REFUSALS
+    if found[0] is None and found[1] is None:
+        return Reading(None, 0.0, refused, f"neither label among {len(top)} tokens")
+    bound = min(min(math.exp(entry.logprob) for entry in top), max(0.0, 1.0 - _total(top)))
+    missing = [label for label, p in zip(labels, found, strict=True) if p is None]
+    note = f"{missing[0]} is not among {len(top)} tokens: at most {bound:.2g}" if missing else ""
+    first, second = (bound if p is None else p for p in found)
+    mass = min(1.0, sum(p for p in found if p is not None))
+    return Reading(first / (first + second) if first + second > 0 else None, mass, refused, note)
+
+
+def _probability(top: Sequence[TokenLogprob], label: str) -> float | None:
+    """Summed over the forms of the label, None if there is none."""
+    forms = [math.exp(entry.logprob) for entry in top if _is(entry.token, label)]
+    return sum(forms) if forms else None
+
+
+def _is(token: str, label: str) -> bool:
+    bare = _bare(token)
+    # A lone letter is a label only as a capital ("a" starts a sentence); words are labels in any case.
+    return bare == label if len(label) == 1 else bare.lower() == label.lower()
+
+
+def _bare(token: str) -> str:
+    return token.strip(_DECORATION)
+
+
+def _likeliest(top: Sequence[TokenLogprob]) -> str:
+    return max(top, key=lambda entry: entry.logprob).token
+
+
+def _total(top: Sequence[TokenLogprob]) -> float:
+    return sum(math.exp(entry.logprob) for entry in top)

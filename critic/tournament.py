@@ -1,0 +1,81 @@
+"""Which completions of one prompt meet.
+
+    max_margin  one pair: best against worst, found in 3n/2 - 1 comparisons at most (n = 4: 5, n = 8: 11)
+    adjacent    (0, 1), (2, 3), ...: n/2 pairs and comparisons
+    random      the same after a shuffle: for completions whose order means something
+    all         n(n - 1)/2 pairs and comparisons
+
+`max_margin` pairs neighbours off first; a knockout among the winners finds the best and one among the losers the worst
+(Pohl 1972, "A sorting problem and its complexity": 3n/2 - 2 comparisons are the least that find both), and those two
+then meet. It trusts the judge to be transitive, as every scheme with fewer than n(n - 1)/2 comparisons must.
+
+In every comparison a is the completion listed earlier, so position says nothing about who won.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Literal, get_args
+
+from critic.concurrency import together
+from solon.records import PreferencePair
+from solon.seeds import shuffled
+
+Pairing = Literal["max_margin", "adjacent", "all", "random"]
+PAIRINGS: Final[tuple[str, ...]] = get_args(Pairing)
+
+Compare = Callable[[int, int], Awaitable[PreferencePair]]
+"""The label of completion i (listed as a) against completion j (as b)."""
+
+
+class Tournament:
+    """The comparisons among `n` completions of one prompt. Each pair meets once; `met` holds all that did."""
+
+    def __init__(self, n: int, compare: Compare) -> None:
+        self.n = n
+        self.met: dict[tuple[int, int], PreferencePair] = {}
+        self._compare = compare
+
+    async def play(self, pairing: Pairing, *key: str | int) -> list[PreferencePair]:
+        """The pairs to emit, in a fixed order; `key` seeds the shuffle of `random`."""
+        everyone = range(self.n)
+        if pairing == "max_margin" and self.n > 2:
+            return [await self._best_against_worst()]
+        if pairing == "all":
+            return await self._meet([(i, j) for i in everyone for j in everyone if i < j])
+        order = shuffled(everyone, *key, "pairing") if pairing == "random" else everyone
+        return await self._meet(list(zip(order[0::2], order[1::2], strict=False)))
+
+    async def _meet(self, pairs: Sequence[tuple[int, int]]) -> list[PreferencePair]:
+        return await together(self._match(i, j) for i, j in pairs)
+
+    async def _match(self, i: int, j: int) -> PreferencePair:
+        key = (min(i, j), max(i, j))
+        if key not in self.met:
+            self.met[key] = await self._compare(*key)
+        return self.met[key]
+
+    async def _best_against_worst(self) -> PreferencePair:
+        winners, losers = await self._round(list(range(self.n)))
+        best, worst = await together((self._knockout(winners, 0), self._knockout(losers, 1)))
+        if best == worst:  # an odd one out in a circle: it beat the winners and lost to the losers
+            return max(self.met.values(), key=lambda pair: pair.margin or 0.0)
+        return await self._match(best, worst)
+
+    async def _round(self, players: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Winners and losers of neighbours; an odd one out is in both lists."""
+        couples = list(zip(players[0::2], players[1::2], strict=False))
+        pairs = await self._meet(couples)
+        order = [_by_outcome(couple, pair) for couple, pair in zip(couples, pairs, strict=True)]
+        left = [players[-1]] if len(players) % 2 else []
+        return [won for won, _ in order] + left, [lost for _, lost in order] + left
+
+    async def _knockout(self, players: Sequence[int], keep: Literal[0, 1]) -> int:
+        """Who is left when only winners (`keep` 0) or only losers (1) play on."""
+        while len(players) > 1:
+            players = (await self._round(players))[keep]
+        return players[0]
+
+
+def _by_outcome(couple: tuple[int, int], pair: PreferencePair) -> tuple[int, int]:
+    """(winner, loser); the earlier one counts as winner when the comparison failed or is exactly even."""
+    first, second = sorted(couple)
+    return (second, first) if pair.p_a is not None and pair.p_a < 0.5 else (first, second)
