@@ -1,0 +1,258 @@
+"""Direct preference optimisation under soft labels: a thin subclass of TRL's trainer, and the run around it.
+
+TRL has no probabilistic labels (and its `label_smoothing` does nothing for the sigmoid loss), so the loss is ours; the
+model's forward pass, reference log-probabilities, optimiser loop and metrics' names are TRL's.
+
+Source: Rafailov et al. 2023, arXiv:2305.18290, equation 7; soft labels as in cDPO (Mitchell 2023).
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import datasets
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import Sampler
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers.trainer_callback import PrinterCallback, TrainerControl, TrainerState
+from trl.trainer.dpo_config import DPOConfig as TRLConfig
+from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
+
+from solon.errors import TrainingFailed
+from trainer.config import DPOConfig
+from trainer.data import TokenPair
+from trainer.hardware import device, fast_bfloat16
+
+Progress = Callable[[int, int, dict[str, float]], None]
+"""Called after each step with (step, max_steps, metrics)."""
+
+_RENAMED = {
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+    "epoch": "epoch",
+    "rewards/chosen": "reward_chosen",
+    "rewards/rejected": "reward_rejected",
+    "rewards/margins": "reward_margin",
+    "rewards/accuracies": "reward_accuracy",
+    "logps/chosen": "logp_chosen",
+    "logps/rejected": "logp_rejected",
+}
+"""TRL's metric names to ours. Rewards and margins are implicit: beta times nats; logp is nats per completion."""
+
+
+def soft_dpo_loss(margin: Tensor, p_chosen: Tensor) -> Tensor:
+    """Per-pair loss in nats, -p ln s(h) - (1 - p) ln s(-h), for implicit reward margins h of shape [pair].
+
+    `p_chosen` is P(chosen is better); 1 gives the published hard loss, 0.5 pulls the margin to 0.
+    """
+    return -p_chosen * F.logsigmoid(margin) - (1 - p_chosen) * F.logsigmoid(-margin)
+
+
+class SoftLabelCollator(DataCollatorForPreference):
+    """TRL's padded preference batch with the labels beside it, `p_chosen` of shape [pair]."""
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """A batch whose first half are the chosen sequences and whose second half the rejected ones."""
+        batch = super().torch_call(examples)
+        batch["p_chosen"] = torch.tensor([example["p_chosen"] for example in examples], dtype=torch.float32)
+        return batch
+
+
+class LengthGroups(Sampler[int]):
+    """Indices such that each batch holds sequences of similar length, in an order drawn anew each epoch.
+
+    transformers' own length sampler walks from long to short within an epoch; here the batches are shuffled too.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, pool: int = 8) -> None:
+        self.lengths, self.batch_size, self.seed, self.pool = lengths, batch_size, seed, pool
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by accelerate before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = cast(list[int], torch.randperm(len(self), generator=generator).tolist())
+        whole = len(order) - len(order) % self.batch_size
+        span = self.batch_size * self.pool
+        pools = (sorted(order[i : min(i + span, whole)], key=self.lengths.__getitem__) for i in range(0, whole, span))
+        batches = [pool[i : i + self.batch_size] for pool in pools for i in range(0, len(pool), self.batch_size)]
+        for i in torch.randperm(len(batches), generator=generator).tolist():
+            yield from batches[i]
+        yield from order[whole:]
+
+
+class SoftDPOTrainer(DPOTrainer):
+    """TRL's DPOTrainer on tokenised pairs with a probability each, and an optional chosen-likelihood term."""
+
+    def __init__(self, *, sft_weight: float = 0.0, **arguments: Any) -> None:
+        self.sft_weight = sft_weight
+        super().__init__(**arguments)
+
+    def _prepare_dataset(self, dataset: datasets.Dataset, *_: Any, **__: Any) -> datasets.Dataset:
+        """`dataset` itself: it was tokenised by `trainer.data`, which knows whether a completion finished."""
+        return dataset
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        columns = cast(list[str], self._signature_columns)
+        if "p_chosen" not in columns:
+            self._signature_columns = [*columns, "p_chosen"]
+
+    def _get_train_sampler(self, train_dataset: datasets.Dataset | None = None) -> LengthGroups:
+        rows = cast(datasets.Dataset, train_dataset if train_dataset is not None else self.train_dataset)
+        return LengthGroups(rows["length"][:], self.args.train_batch_size, self.args.seed)
+
+    def compute_ref_log_probs(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Reference log-probabilities of chosen and rejected, each [pair], in nats."""
+        return super().compute_ref_log_probs(model, {key: v for key, v in inputs.items() if key != "p_chosen"})
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Mean loss over the pairs, in nats; TrainingFailed when it is not finite."""
+        token_logps = self._token_logps(model, inputs)
+        chosen, rejected = (token_logps.sum(dim=1)).chunk(2)
+        reward_chosen = self.beta * (chosen - inputs["ref_chosen_logps"])
+        reward_rejected = self.beta * (rejected - inputs["ref_rejected_logps"])
+        loss = soft_dpo_loss(reward_chosen - reward_rejected, inputs["p_chosen"]).mean()
+        if self.sft_weight:
+            completion = inputs["completion_mask"][: len(chosen), 1:]
+            loss = loss - self.sft_weight * chosen.sum() / completion.sum()
+        if not torch.isfinite(loss):
+            raise TrainingFailed(
+                f"the loss became {loss.item()} at step {self.state.global_step + 1}", remedy="lower learning_rate"
+            )
+        self._record(reward_chosen.detach(), reward_rejected.detach(), chosen.detach(), rejected.detach())
+        return (loss, {}) if return_outputs else loss
+
+    def _token_logps(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
+        """[2 * pair, token - 1] in nats, 0 outside the completions; chosen first."""
+        labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, -100)
+        outputs = model(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            labels=labels,
+            use_cache=False,
+            fused_lm_head=True,
+        )
+        return outputs.log_probs
+
+    def _record(self, reward_chosen: Tensor, reward_rejected: Tensor, chosen: Tensor, rejected: Tensor) -> None:
+        metrics = self._metrics["train" if self.model.training else "eval"]
+        values = {
+            "rewards/chosen": reward_chosen,
+            "rewards/rejected": reward_rejected,
+            "rewards/margins": reward_chosen - reward_rejected,
+            "rewards/accuracies": (reward_chosen > reward_rejected).float(),
+            "logps/chosen": chosen,
+            "logps/rejected": rejected,
+        }
+        for name, value in values.items():
+            metrics[name].append(self.accelerator.gather(value).mean().item())
+
+
+class _Report(TrainerCallback):
+    """Passes each step's metrics on, under our names, and stops the run when one is not finite."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def on_log(
+        self, args: Any, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        """One call of `progress`; the summary that closes a run carries no loss of a step and is left out."""
+        if not logs or "loss" not in logs or not state.is_world_process_zero:
+            return
+        metrics = {ours: float(logs[theirs]) for theirs, ours in _RENAMED.items() if theirs in logs}
+        if not all(math.isfinite(value) for value in metrics.values()):
+            raise TrainingFailed(f"training diverged at step {state.global_step}", remedy="lower learning_rate")
+        self.progress(state.global_step, state.max_steps, metrics)
+
+
+def _arguments(config: DPOConfig, scratch: Path) -> TRLConfig:
+    """TRL's arguments for our configuration on this machine."""
+    return TRLConfig(
+        output_dir=str(scratch),
+        beta=config.beta,
+        learning_rate=config.learning_rate,
+        num_train_epochs=config.epochs,
+        per_device_train_batch_size=config.batch_size,
+        max_length=None,
+        loss_type=["sigmoid"],
+        warmup_steps=config.warmup,
+        seed=config.seed,
+        precompute_ref_log_probs=True,
+        bf16=fast_bfloat16(),
+        use_cpu=device().type == "cpu",
+        gradient_checkpointing=False,
+        remove_unused_columns=True,
+        disable_tqdm=True,
+        dataloader_pin_memory=device().type == "cuda",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to="none",
+        **config.trl,
+    )
+
+
+def as_dataset(pairs: Sequence[TokenPair]) -> datasets.Dataset:
+    """The pairs as TRL's tokenised columns, sorted by length so that scoring them in order pads little."""
+    rows = sorted(pairs, key=lambda pair: pair.length)
+    return datasets.Dataset.from_dict(
+        {
+            "prompt_ids": [pair.prompt_ids for pair in rows],
+            "chosen_ids": [pair.chosen_ids for pair in rows],
+            "rejected_ids": [pair.rejected_ids for pair in rows],
+            "p_chosen": [pair.p_chosen for pair in rows],
+            "length": [pair.length for pair in rows],
+        }
+    )
+
+
+def make_trainer(
+    config: DPOConfig,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Sequence[TokenPair],
+    scratch: Path,
+    progress: Progress,
+) -> SoftDPOTrainer:
+    """A trainer that is ready to run: reference log-probabilities are computed here, from `model` as it is."""
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    trainer = SoftDPOTrainer(
+        model=model,
+        args=_arguments(config, scratch),
+        train_dataset=as_dataset(pairs),
+        data_collator=SoftLabelCollator(pad_token_id=cast(int, tokenizer.pad_token_id)),
+        processing_class=tokenizer,
+        callbacks=[_Report(progress)],
+        sft_weight=config.sft_weight,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def train(
+    config: DPOConfig,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Sequence[TokenPair],
+    scratch: Path,
+    progress: Progress,
+) -> None:
+    """Train `model` in place; TrainingFailed when it diverges, weights included."""
+    make_trainer(config, model, tokenizer, pairs, scratch, progress).train()
+    if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
+        raise TrainingFailed("the weights are no longer finite", remedy="lower learning_rate")
