@@ -2,19 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from constitution.digest import content_hash, principle_hash
-from constitution.document import Constitution, check, load, published, read_bytes
-from constitution.source import Problem, path_of, read
-from critic.rules import RuleSet
-from critic.rules.given import classify_rows
-from solon.errors import InvalidInput, NotFound
+if TYPE_CHECKING:
+    from constitution.document import Constitution
+    from constitution.source import Problem
 
 app = typer.Typer(name="constitution", help="Read, check and try out constitution files.", no_args_is_help=True)
 
@@ -25,6 +19,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command("ls")
 def list_published(as_json: AsJson = False) -> None:
     """List the published constitutions."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from constitution.document import load, published
+
     rows = [_summary(load(name)) for name in published()]
     if as_json:
         typer.echo(json.dumps(rows))
@@ -38,6 +37,12 @@ def list_published(as_json: AsJson = False) -> None:
 @app.command()
 def show(ref: Reference, as_json: AsJson = False) -> None:
     """Print a constitution with its content hash."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from constitution.digest import content_hash, principle_hash
+    from constitution.document import load
+
     constitution = load(ref)
     if as_json:
         hashes = {principle.id: principle_hash(principle) for principle in constitution.principles}
@@ -66,6 +71,8 @@ def lint(
     as_json: AsJson = False,
 ) -> None:
     """Check files and list every problem with its line and column; exit code 1 when there is one."""
+    from constitution.document import read_bytes
+
     found = {name: _problems(read_bytes(name)) for name in files}
     if as_json:
         typer.echo(json.dumps({name: [vars(problem) for problem in problems] for name, problems in found.items()}))
@@ -87,6 +94,11 @@ def classify(
     as_json: AsJson = False,
 ) -> None:
     """Derive classes and rule rewards from given propositions, with no model call."""
+    from constitution.document import load
+    from critic.rules import RuleSet
+    from critic.rules.given import classify_rows
+    from solon.errors import NotFound
+
     rules = RuleSet(load(ref))
     classified = list(classify_rows(rules, rows))
     try:
@@ -100,7 +112,9 @@ def classify(
     typer.echo(json.dumps(summary) if as_json else f"{len(classified)} rows classified: {counts}; written to {out}")
 
 
-def _summary(constitution: Constitution) -> dict[str, Any]:
+def _summary(constitution: "Constitution") -> dict[str, Any]:
+    from constitution.digest import content_hash
+
     return {
         "id": constitution.id,
         "version": constitution.version,
@@ -112,8 +126,13 @@ def _summary(constitution: Constitution) -> dict[str, Any]:
     }
 
 
-def _problems(raw: bytes) -> list[Problem]:
+def _problems(raw: bytes) -> "list[Problem]":
     """Problems of the file itself, or else of its expressions."""
+    from constitution.document import check
+    from constitution.source import Problem, path_of, read
+    from critic.rules import RuleSet
+    from solon.errors import InvalidInput
+
     constitution, problems = check(raw)
     if constitution is None or problems:
         return list(problems)
