@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from solon.errors import Conflict, InvalidInput, NotFound
-from trainer.data import file_digest
+from solon.formats import sha256_of
 
 _NOT_COPIED = ("*.safetensors", "*.bin", "*.pt", "*.index.json", "README.md", "provenance.json", "*.jsonl", "checkpoint-*")
 
@@ -45,7 +45,7 @@ def save_like(model: PreTrainedModel, source: Path, out: Path) -> None:
 
 def weights_digests(path: Path) -> dict[str, str]:
     """File name to digest for each weight file of a model directory."""
-    return {file.name: file_digest(file) for file in sorted(path.glob("*.safetensors"))}
+    return {file.name: sha256_of(file) for file in sorted(path.glob("*.safetensors"))}
 
 
 def claim(output: Path) -> None:

@@ -25,10 +25,14 @@ Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
-class Config(BaseModel):
+class Strict(BaseModel):
     """Frozen, strict, and closed to unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class Child(Strict):
+    """What any training child needs to know."""
 
     output: Annotated[Path, Field(strict=False)]
     """Directory to create; it appears complete or not at all, and must not exist yet."""
@@ -38,10 +42,8 @@ class Config(BaseModel):
     """Decides the order of the pairs and, in the control, the coins."""
 
 
-class DPOMethod(BaseModel):
-    """Direct preference optimisation with soft labels, Rafailov et al. 2023 (arXiv:2305.18290), as a recipe sets it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+class DPOMethod(Strict):
+    """Direct preference optimisation with soft labels, Rafailov et al. 2023 (arXiv:2305.18290): its settings."""
 
     beta: Positive = 0.1
     """Per nat. Larger keeps the policy closer to the reference."""
@@ -60,7 +62,7 @@ class DPOMethod(BaseModel):
     """Train on the judge's probability, ties included. False takes every `ok` pair as certain and leaves ties out."""
     warmup: Share = 0.1
     """Share of the steps over which the learning rate rises."""
-    sft_weight: Annotated[float, Field(ge=0.0)] = 0.0
+    sft_weight: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
     """Weight of the chosen completion's negative log-likelihood, per token (the RPO term, arXiv:2404.19733); keeps
     chosen completions likely."""
     trl: dict[str, Any] = Field(default_factory=dict)
@@ -75,19 +77,19 @@ class DPOMethod(BaseModel):
         return value
 
 
-class DPOConfig(Config, DPOMethod):
-    """One DPO run."""
+class DPOConfig(DPOMethod, Child):
+    """One DPO training: the method, what it is applied to, and where the model goes."""
 
     type: Literal["dpo"]
     model: Annotated[Path, Field(strict=False)]
     """Hugging Face directory of the policy; it is also the reference."""
     pairs: Annotated[Path, Field(strict=False)]
-    """Labelled pairs, JSONL as written by `solon.datasets`."""
+    """Labelled pairs, JSONL or Parquet as written by `solon.datasets`."""
     shuffle_labels: bool = False
     """The control: a seeded coin per pair decides whether chosen and rejected change places."""
 
 
-class KLConfig(Config):
+class KLConfig(Child):
     """KL(policy || reference) per sequence in nats, estimated on completions sampled from the policy."""
 
     type: Literal["kl"]

@@ -6,17 +6,16 @@ A completion that was cut (`finish_reason` "length") is never taught to stop whe
 token. One that finished gets it exactly once, whatever the chat template does.
 """
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from solon.errors import InvalidInput, NotFound
+from solon.errors import InvalidInput
+from solon.formats import text_lines
 from solon.records import Completion, PreferencePair, Prompt, Record, Status
 from solon.seeds import counter_seed
 
@@ -175,22 +174,16 @@ def _common_prefix(ids: Sequence[int], other: Sequence[int]) -> int:
 
 def read_samples(path: Path) -> Iterator[Sample]:
     """The samples of a JSONL file; NotFound or InvalidInput names file and line."""
-    try:
-        file = path.open(encoding="utf-8")
-    except OSError as error:
-        raise NotFound(f"cannot read {path}: {error.strerror}", field="samples", remedy="check the path") from error
-    with file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield _sample(line, f"{path}, line {number}")
+    for number, line in text_lines(path):
+        yield _sample(line, f"{path}:{number}")
 
 
-def _sample(line: str, where: str) -> Sample:
+def _sample(line: bytes, where: str) -> Sample:
     try:
         return Sample.model_validate_json(line)
     except ValidationError as error:
         reason = error.errors(include_url=False, include_input=False)[0]["msg"]
-        raise InvalidInput(f"{where}: {reason}", field="samples", remedy="one sample a line") from error
+        raise InvalidInput(f"no sample: {reason}", field=where, remedy="write it with trainer.data.write_samples") from error
 
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:
@@ -198,17 +191,3 @@ def write_samples(path: Path, samples: Iterable[Sample]) -> None:
     with path.open("w", encoding="utf-8") as file:
         for sample in samples:
             file.write(sample.model_dump_json() + "\n")
-
-
-def file_digest(path: Path) -> str:
-    """`sha256:` and the digest of a file's bytes."""
-    with path.open("rb") as file:
-        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_manifest(data: Path) -> dict[str, Any] | None:
-    """The dataset manifest beside a data file, None where there is none."""
-    for name in (f"{data.stem}.manifest.json", "manifest.json"):
-        if (path := data.with_name(name)).is_file():
-            return json.loads(path.read_text(encoding="utf-8"))
-    return None

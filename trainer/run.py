@@ -21,7 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from solon.errors import InvalidInput, SolonError
+from solon.datasets import read_manifest, read_pairs
+from solon.errors import InvalidInput, NotFound, SolonError
 from trainer.config import DPOConfig, KLConfig, read_config
 
 Emit = Callable[..., None]
@@ -61,7 +62,7 @@ def _dpo(config: DPOConfig, emit: Emit) -> None:
 
     started = time.monotonic()
     drops: Counter[str] = Counter()
-    rows = list(_pairs(config.pairs))
+    rows, manifest = list(read_pairs(config.pairs)), _manifest(config.pairs)
     with checkpoint.published(config.output) as scratch:
         model, tokenizer = checkpoint.load(config.model, "model")
         encoder = Encoder(tokenizer, _within(config.max_length, model))
@@ -79,8 +80,8 @@ def _dpo(config: DPOConfig, emit: Emit) -> None:
         final = curve.last
         seconds = round(time.monotonic() - started, 2)
         facts = _provenance(config, model=config.model, data=config.pairs)
-        counts = {"read": len(rows), "used": len(pairs), "dropped": dict(drops)}
-        _write_json(scratch / "provenance.json", {**facts, "pairs": counts, "final_metrics": final, "seconds": seconds})
+        facts |= {"manifest": manifest, "pairs": {"read": len(rows), "used": len(pairs), "dropped": dict(drops)}}
+        _write_json(scratch / "provenance.json", {**facts, "final_metrics": final, "seconds": seconds})
     emit("done", output=str(config.output), pairs=len(pairs), dropped=dict(drops), metrics=final, seconds=seconds)
 
 
@@ -114,10 +115,12 @@ def _kl(config: KLConfig, emit: Emit) -> None:
     emit("done", output=str(config.output), result=result, dropped=dict(drops), seconds=seconds)
 
 
-def _pairs(path: Path) -> Iterable[Any]:
-    from solon.datasets import read_pairs
-
-    return read_pairs(path)
+def _manifest(data: Path) -> dict[str, Any] | None:
+    """The manifest of the pairs, None where they have none; InvalidInput when it describes other data."""
+    try:
+        return read_manifest(data).model_dump(mode="json")
+    except NotFound:
+        return None
 
 
 def _within(max_length: int, model: Any) -> int:
@@ -166,14 +169,14 @@ def _provenance(config: DPOConfig | KLConfig, *, model: Path, data: Path) -> dic
     import torch
 
     from solon import __version__
+    from solon.formats import sha256_of
     from trainer import hardware
     from trainer.checkpoint import weights_digests
-    from trainer.data import file_digest, read_manifest
 
     return {
         "config": config.model_dump(mode="json"),
         "base_weights": weights_digests(model),
-        "data": {"path": str(data), "digest": file_digest(data), "manifest": read_manifest(data)},
+        "data": {"path": str(data), "digest": sha256_of(data)},
         "versions": {"solon": __version__, **{name: version(name) for name in ("torch", "transformers", "trl")}},
         "device": str(hardware.device()),
         "precision": "bfloat16" if hardware.fast_bfloat16() else "float32",

@@ -131,5 +131,6 @@ def test_samples_survive_a_round_trip(tmp_path: Path):
 
 def test_a_malformed_sample_names_its_line(tmp_path: Path):
     (tmp_path / "s.jsonl").write_text('\n{"prompt": 1}\n')
-    with pytest.raises(InvalidInput, match="line 2"):
+    with pytest.raises(InvalidInput, match="no sample") as caught:
         list(read_samples(tmp_path / "s.jsonl"))
+    assert str(caught.value.field).endswith("s.jsonl:2")
