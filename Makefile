@@ -17,6 +17,7 @@ QUICK = OMP_NUM_THREADS=1 $(RUN) pytest -n $(WORKERS) --dist worksteal
 .DEFAULT_GOAL := test
 
 $(STAMP): pyproject.toml constraints.txt
+	@echo "Setting up $(VENV): torch first, then Solon. Once; several minutes."
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
 	$(PIP) install --quiet -c constraints.txt -e '.[constitution,critic,trainer,api,dev]'
