@@ -1,0 +1,52 @@
+"""The service: routes, error answers, and what lives as long as the server does."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from api import health, jobs, preferences, problems
+from api import models as model_routes
+from api.registry import Models, opened
+from api.runner import Command, Runner, align_command
+from api.services import Gate, Services
+from api.store.jobs import JobStore
+from api.store.tables import open_database
+from solon.settings import Settings
+
+MAX_BODY_BYTES = 4 << 20
+
+
+def create_app(settings: Settings, *, models: Models | None = None, command: Command = align_command) -> FastAPI:
+    """The ASGI application; `models` and `command` stand in for real models and real jobs in tests.
+
+    Raises InvalidInput where the database cannot be opened.
+    """
+
+    store = JobStore(open_database(settings.database))
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        async with AsyncExitStack() as stack:
+            served = await stack.enter_async_context(opened(settings, models))
+            runner = await stack.enter_async_context(Runner(store, settings, command))
+            gate = Gate(settings.limits.requests_in_flight)
+            app.state.services = Services(settings, store, runner, served, gate)
+            yield
+
+    app = FastAPI(
+        title="Solon",
+        summary="AI feedback under a published constitution.",
+        version="0.1.0",
+        lifespan=lifespan,
+    )
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES)
+    # Only loopback is served, so another Host is a web page that resolves its own name to this machine.
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
+    app.add_middleware(problems.PlainErrors)
+    problems.install(app)
+    for noun in (preferences, model_routes, jobs, health):
+        app.include_router(noun.router)
+    return app

@@ -1,0 +1,204 @@
+"""The command line: `solon`. Every command imports what it needs when it runs, so that `solon --help` is quick.
+
+Exit codes: 0 done, 1 the work failed, 2 wrong usage or input. Errors are one line: `error: ... (remedy)`.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from api import constitution_cli, job_cli, model_cli
+from api.terminal import Root, fail, output_folder, run, settings, write, write_json
+from solon.errors import Failed, InvalidInput, SolonError
+
+app = typer.Typer(
+    name="solon", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
+)
+config_app = typer.Typer(no_args_is_help=True)
+app.add_typer(model_cli.app, name="model", help="Registered models: list, serve, import.")
+app.add_typer(job_cli.app, name="job", help="Jobs of a running service.")
+app.add_typer(constitution_cli.app, name="constitution", help="Published and local constitutions.")
+app.add_typer(config_app, name="config", help="Settings.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for models and report; runs resume in it.")]
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    config: Annotated[Path | None, typer.Option(help="Settings file; default: ./solon.yaml, if there is one.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override one setting; may be repeated.")
+    ] = None,
+) -> None:
+    """AI feedback under a published constitution: preference pairs, and the models trained on them."""
+    context.obj = Root(config, tuple(overrides or ()))
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    method: Annotated[str, typer.Option(metavar="dpo", help="How the policy is trained.")] = "dpo",
+    out: Out = Path("demo-out"),
+    as_json: AsJson = False,
+) -> None:
+    """The main job on the built-in models: label, train, compare before with after."""
+    from api.demo import demo_recipe
+
+    if method != "dpo":
+        known = "`ppo` is not available yet" if method == "ppo" else "there is no such method"
+        raise InvalidInput(known, field="--method", remedy="available: dpo")
+    _align_here(context, demo_recipe(), out, as_json)
+
+
+@app.command()
+def align(
+    context: typer.Context,
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override one value of the recipe.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Default: runs/NAME. Runs resume in it.")
+    ] = None,
+    server: Annotated[str | None, typer.Option(metavar="URL", help="Run it on a service instead.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Do a self-alignment job, here or on a service."""
+    from api.recipes import load_recipe
+
+    loaded = load_recipe(recipe, overrides or ())
+    if server is None:
+        _align_here(context, loaded, out or Path("runs") / loaded.name, as_json)
+    elif out is not None:
+        raise InvalidInput("a job on a service writes there", field="--out", remedy="leave out --out or --server")
+    else:
+        _align_there(loaded, server, as_json)
+
+
+def _align_here(context: typer.Context, recipe: Any, out: Path, as_json: bool) -> None:
+    from api.demo import show_summary
+    from api.progress import shown
+    from api.workflows import align as work
+
+    configured = settings(context)
+    with shown(as_json=as_json) as emit:
+        summary = run(work(recipe, configured, output_folder(out), emit))
+    if not as_json:
+        show_summary(summary, out)
+
+
+def _align_there(recipe: Any, server: str, as_json: bool) -> None:
+    from api.client import Service
+    from api.progress import shown
+
+    with Service(server) as service:
+        job = service.submit(recipe)
+        with shown(as_json=as_json) as emit:
+            for event in service.follow(job.id):
+                emit(event.event)
+        job = service.job(job.id)
+    write_json(job.model_dump(mode="json"))
+    if job.status != "succeeded":
+        error = job.error or {}
+        raise Failed(error.get("message") or f"the job was {job.status}", remedy=error.get("remedy") or "")
+
+
+@app.command()
+def label(
+    context: typer.Context,
+    rows: Annotated[Path, typer.Argument(metavar="IN.jsonl", help="Prompts, or rows with completions.")],
+    constitution: Annotated[str, typer.Option(metavar="ID", help="Published id, or a file.")],
+    out: Annotated[Path, typer.Option("--out", metavar="OUT.jsonl", help="Or OUT.parquet.")],
+    judge: Annotated[str | None, typer.Option(metavar="NAME", help="Registered judge.")] = None,
+    policy: Annotated[str | None, typer.Option(metavar="NAME", help="Writes completions where a row has none.")] = None,
+    n: Annotated[int, typer.Option("-n", min=2, max=64, help="Completions per prompt.")] = 4,
+    pairing: Annotated[
+        Literal["max_margin", "adjacent", "all", "random"], typer.Option(help="Which completions are compared.")
+    ] = "max_margin",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Label a file: a status for every row, pairs with probabilities, and agreement with people where they voted."""
+    from api.labelling import LabelRequest, label_file, show_labelled
+    from api.progress import shown
+
+    request = LabelRequest(constitution, judge, policy, n, pairing, seed)
+    configured = settings(context)
+    with shown(as_json=as_json) as emit:
+        summary = run(label_file(rows, out, request, configured, emit))
+    if as_json:
+        write_json(summary)
+    else:
+        show_labelled(summary)
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    as_json: AsJson = False,
+) -> None:
+    """Serve the REST API and run its jobs."""
+    from api.serving import serve as work
+
+    def announce(address: str) -> None:
+        write_json({"event": "listening", "url": address}) if as_json else write(
+            f"Solon listens on {address} (documentation: {address}/docs)"
+        )
+
+    work(settings(context), host, port, announce)
+
+
+@config_app.callback()
+def config_root() -> None:
+    """Settings."""
+
+
+@config_app.command("show")
+def config_show(
+    context: typer.Context,
+    resolved: Annotated[bool, typer.Option("--resolved", help="Everything, defaults included.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print the settings that are in force: what was set, or with --resolved all of them."""
+    from solon.documents import write_yaml
+
+    values = settings(context).model_dump(mode="json", exclude_defaults=not resolved)
+    if as_json:
+        write_json(values)
+    else:
+        write(write_yaml(values).rstrip())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code; the one place where errors become a line and a code."""
+    try:
+        code = app(args=arguments, prog_name="solon", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except SolonError as error:
+        fail(str(error), error.exit_code)
+    except typer.TyperException as error:
+        fail(_usage(error), error.exit_code)
+    except typer.Abort:
+        fail("interrupted", 130)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _usage(error: typer.TyperException) -> str:
+    """The message of a wrong option or argument as one line, with where to look."""
+    context: typer.Context | None = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "solon"
+    return f"{' '.join(error.format_message().split()).rstrip('.')} (see `{command} --help`)"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""What a run tells while it works: events that are drawn as bars, printed as JSON lines and stored by the server."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from pydantic import Field
+
+from solon.records import Record
+
+
+class Event(Record):
+    """One thing that happened in a run."""
+
+    type: Literal["step_started", "progress", "step_finished", "step_skipped", "run_finished", "run_failed"]
+    step: str = ""
+    """Name of the step, such as `01-label`; empty for the run as a whole."""
+    done: int = 0
+    total: int | None = None
+    """None while it is unknown."""
+    message: str = ""
+    metrics: dict[str, float] = Field(default_factory=dict)
+    detail: dict[str, Any] = Field(default_factory=dict)
+    """`run_finished`: the summary of the report; `run_failed`: `remedy`, `field` and `kind` of the error."""
+
+
+Emit = Callable[[Event], None]
+"""Takes one event; must return at once."""

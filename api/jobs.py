@@ -1,0 +1,128 @@
+"""/v1/jobs: self-alignment jobs, their events, and a stream of them."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from api.recipes import Recipe, files_named
+from api.services import Page, Paging, Use
+from api.store.jobs import FINISHED, Job, JobEvent
+from constitution.document import load_published
+from solon.errors import InvalidInput
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+_POLL_S = 0.25
+
+
+class JobRequest(BaseModel):
+    """What to do."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    recipe: Recipe
+
+
+IdempotencyKey = Annotated[str | None, Header(), StringConstraints(min_length=1, max_length=255)]
+
+
+@router.post("", status_code=202)
+def create_job(request: JobRequest, services: Use, idempotency_key: IdempotencyKey = None) -> Job:
+    """Queue a job; the same Idempotency-Key and body give the same job, however often they are sent."""
+    recipe = request.recipe
+    _check(recipe, services)
+    body = recipe.model_dump_json().encode()
+    job = services.jobs.create(
+        recipe.model_dump(mode="json"),
+        max_queued=services.settings.limits.queued_jobs,
+        request_hash=hashlib.sha256(body).hexdigest(),
+        idempotency_key=idempotency_key,
+    )
+    services.runner.wake()
+    return job
+
+
+def _check(recipe: Recipe, services: Use) -> None:
+    """Refuse what would fail later: files of the client, unknown names."""
+    if named := files_named(recipe):
+        raise InvalidInput(
+            "a recipe sent to a server names no files",
+            field=f"recipe.{named[0]}",
+            remedy="use builtin:agora/train, builtin:agora/eval and a published constitution",
+        )
+    load_published(recipe.constitution)
+    services.settings.model(recipe.policy, "policy")
+    for judge in (recipe.judge, recipe.held_out_judge):
+        if judge is not None:
+            services.settings.model(judge, "judge")
+
+
+@router.get("")
+def list_jobs(services: Use, paging: Annotated[Paging, Query()]) -> Page[Job]:
+    """Jobs, newest first unless `order` says otherwise."""
+    jobs, more = services.jobs.page(after=paging.after, limit=paging.limit, order=paging.order)
+    return Page(data=jobs, first_id=jobs[0].id if jobs else None, last_id=jobs[-1].id if jobs else None, has_more=more)
+
+
+def _found(job_id: str, services: Use) -> Job:
+    return services.jobs.get(job_id)
+
+
+Found = Annotated[Job, Depends(_found)]
+
+
+@router.get("/{job_id}")
+def get_job(job: Found) -> Job:
+    """One job."""
+    return job
+
+
+@router.post("/{job_id}/cancel")
+async def cancel_job(job_id: str, services: Use) -> Job:
+    """Ask a job to stop; a finished one is returned unchanged."""
+    return await services.runner.cancel(job_id)
+
+
+@router.get("/{job_id}/events")
+def list_events(
+    job: Found,
+    services: Use,
+    after: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Page[JobEvent]:
+    """Events in the order in which they happened."""
+    events = services.jobs.events(job.id, after=after, limit=limit + 1)
+    shown = events[:limit]
+    return Page(
+        data=shown,
+        first_id=shown[0].id if shown else None,
+        last_id=shown[-1].id if shown else None,
+        has_more=len(events) > limit,
+    )
+
+
+@router.get("/{job_id}/events/stream", response_class=EventSourceResponse)
+async def stream_events(
+    job: Found, services: Use, last_event_id: Annotated[int, Header(ge=0)] = 0
+) -> AsyncIterator[ServerSentEvent]:
+    """Stored events, then new ones as they happen; after the last one an `end` event carries the finished job.
+
+    A client that reconnects with Last-Event-ID misses none and sees none twice.
+    """
+    after = last_event_id
+    while True:
+        current = await asyncio.to_thread(
+            services.jobs.get, job.id
+        )  # before its events: none can follow a finished job
+        for event in await asyncio.to_thread(services.jobs.events, job.id, after=after):
+            yield ServerSentEvent(id=str(event.id), event=event.event.type, data=event)
+            after = event.id
+        if current.status in FINISHED:
+            yield ServerSentEvent(event="end", data=current)
+            return
+        await asyncio.sleep(_POLL_S)

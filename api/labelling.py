@@ -1,0 +1,148 @@
+"""`solon label`: a file of rows in, a dataset with a status for every row out, and how the judge did on it."""
+
+from contextlib import aclosing
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from api.events import Emit, Event
+from api.judging import check_judge, open_judge
+from api.label_step import ROWS_IN_FLIGHT
+from api.registry import Models, opened
+from api.steps import Ticks
+from constitution.document import Constitution, load
+from critic.audit import audit
+from critic.judge import Judge
+from critic.pipeline import label
+from critic.tournament import Pairing
+from solon.chat import ChatModel
+from solon.datasets import PairWriter, read_discards, read_pairs
+from solon.records import Discard
+from solon.rows import read_rows
+from solon.settings import Settings
+
+STEP = "label"
+
+
+@dataclass(frozen=True)
+class LabelRequest:
+    """How a file is labelled."""
+
+    constitution: str
+    judge: str | None = None
+    policy: str | None = None
+    n: int = 4
+    pairing: Pairing = "max_margin"
+    seed: int = 0
+    min_coverage: float = 0.0
+    """Share of the comparisons that must be `ok` or `tie`; 0 accepts any."""
+
+
+async def label_file(
+    rows: Path, out: Path, request: LabelRequest, settings: Settings, emit: Emit, models: Models | None = None
+) -> dict[str, Any]:
+    """Counts, coverage, position bias and agreement with people; the dataset is at `out`.
+
+    The whole file is read once before anything is started, so that a malformed row costs no judge call. Raises
+    CoverageTooLow, after writing, when less than `min_coverage` could be judged.
+    """
+    constitution = load(request.constitution)
+    check_judge(request.judge, constitution, settings)
+    if request.policy is not None:
+        settings.model(request.policy, "policy")
+    total = sum(1 for _ in read_rows(rows))
+    with PairWriter(out, about={"rows": str(rows)}) as writer:
+        emit(Event(type="step_started", step=STEP, total=total, message="starting the models"))
+        async with opened(settings, models) as running:
+            judge = await open_judge(request.judge, constitution, settings, running)
+            policy = await running.chat(request.policy) if request.policy is not None else None
+            await _label(rows, total, writer, request, constitution, judge, policy, Ticks(STEP, emit))
+        writer.commit()
+    found = audit(chain(read_pairs(out), read_discards(out)))
+    emit(Event(type="step_finished", step=STEP, done=total, total=total))
+    return {"rows": total, "out": str(out), **found.to_dict()}
+
+
+async def _label(
+    path: Path,
+    total: int,
+    writer: PairWriter,
+    request: LabelRequest,
+    constitution: Constitution,
+    judge: Judge | None,
+    policy: ChatModel | None,
+    ticks: Ticks,
+) -> None:
+    """Write all items; a row is done when an item of a later one comes."""
+    items = label(
+        read_rows(path),
+        constitution=constitution,
+        judge=judge,
+        policy=policy,
+        n=request.n,
+        pairing=request.pairing,
+        seed=request.seed,
+        min_coverage=request.min_coverage,
+        max_rows_in_flight=ROWS_IN_FLIGHT,
+    )
+    done, last = 0, ""
+    async with aclosing(items) as labelled:
+        async for item in labelled:
+            writer.write(item)
+            prompt_id = item.prompt_id if isinstance(item, Discard) else item.prompt.id
+            done, last = done + (prompt_id != last), prompt_id
+            ticks(done - 1, total, "", {name: float(count) for name, count in writer.counts.items()})
+    ticks(total, total, "", {name: float(count) for name, count in writer.counts.items()})
+
+
+def show_labelled(summary: dict[str, Any]) -> None:
+    """The summary on the terminal, each number with what it means."""
+    from rich.table import Table
+
+    from api.terminal import print_table, write
+
+    table = Table("what", "value", "meaning")
+    for name, value, meaning in _lines(summary):
+        table.add_row(name, value, meaning)
+    print_table(table)
+    write(f"{summary['rows']} rows labelled: {summary['out']}")
+
+
+def _lines(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
+    position = summary["position"]
+    people = f"{summary['human_labels']} pairs with people's votes"
+    return [
+        ("statuses", _counts(summary["statuses"]), "comparisons by how they ended"),
+        ("discards", _counts(summary["discards"]), "rows that made no comparison, by reason"),
+        ("flags", _counts(summary["flags"]), "comparisons with something to look at"),
+        ("coverage", _interval(summary["coverage"]), "share of comparisons that are ok or tie"),
+        ("flip rate", _interval(summary["flip_rate"]), "share of labels whose side depends on the order of listing"),
+        ("position bias", _number(position["first_slot_share"]), "how often the first slot wins; 0.5 is unbiased"),
+        (
+            "same position",
+            _interval(position["same_position_rate"]),
+            "share of verdicts with the same slot in both orders",
+        ),
+        ("agreement", _interval(summary["agreement"]), f"with people, where both decided ({people})"),
+        ("three-way", _interval(summary["three_way_agreement"]), "with people, a tie being a third answer"),
+        (
+            "forced",
+            _interval(summary["forced_agreement"]),
+            "with people, taking the judge's side within the tie margin",
+        ),
+    ]
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
+
+
+def _interval(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "-"
+    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}] of {found['n']}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

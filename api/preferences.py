@@ -1,0 +1,142 @@
+"""/v1/preferences: prompts in, labelled preference pairs out, now. Small batches; files go through `solon label`."""
+
+from contextlib import aclosing
+from typing import Annotated, Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.judging import open_judge
+from api.services import Page, Services, Use
+from constitution.document import Constitution, load_published
+from critic.candidates import Sampling
+from critic.pipeline import label
+from critic.tournament import Pairing
+from solon.errors import InvalidInput
+from solon.records import Discard, PreferencePair
+from solon.rows import HumanVote, Row, parse_row
+from solon.settings import ModelName
+
+router = APIRouter(prefix="/v1/preferences", tags=["preferences"])
+
+
+class Strict(BaseModel):
+    """Closed to unknown keys, no conversion of types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class Turn(Strict):
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+class PromptIn(Strict):
+    """One row: a prompt, and the completions to compare unless the policy is to write them."""
+
+    id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    prompt: str | None = None
+    messages: list[Turn] | None = None
+    completions: list[str] | None = None
+    response_a: str | None = None
+    response_b: str | None = None
+    chosen: str | None = None
+    rejected: str | None = None
+    label: HumanVote | None = None
+    votes: list[HumanVote] | None = None
+    scope: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class PreferencesRequest(Strict):
+    """Prompts to label."""
+
+    constitution: Annotated[str, Field(min_length=1, max_length=100)]
+    """Published id, or `id@version`."""
+    judge: ModelName | None = None
+    policy: ModelName | None = None
+    """Writes `n` completions where a prompt has none."""
+    n: Annotated[int, Field(ge=2, le=16)] = 4
+    pairing: Pairing = "max_margin"
+    temperature: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
+    max_tokens: Annotated[int, Field(ge=1, le=4096)] = 160
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    prompts: Annotated[list[PromptIn], Field(min_length=1)]
+
+
+class Labelled(Page[PreferencePair | Discard]):
+    """Pairs and discards in the order of the prompts."""
+
+    counts: dict[str, int]
+    """Items per status or discard reason."""
+
+
+@router.post("")
+async def create_preferences(request: PreferencesRequest, services: Use) -> Labelled:
+    """A label with its votes for each comparison, or the reason why there is none."""
+    constitution = load_published(request.constitution)
+    rows = _rows(request, constitution, services)
+    with services.gate.enter():
+        items = await _label(request, constitution, rows, services)
+    ids = [item.id for item in items if isinstance(item, PreferencePair)]
+    counts: dict[str, int] = {}
+    for item in items:
+        word = item.reason if isinstance(item, Discard) else str(item.status)
+        counts[word] = counts.get(word, 0) + 1
+    return Labelled(data=items, first_id=ids[0] if ids else None, last_id=ids[-1] if ids else None, counts=counts)
+
+
+def _rows(request: PreferencesRequest, constitution: Constitution, services: Services) -> list[Row]:
+    most = services.settings.limits.prompts_per_request
+    if len(request.prompts) > most:
+        raise InvalidInput(
+            f"more than {most} prompts", field="prompts", remedy="send fewer at a time, or use `solon label` on a file"
+        )
+    ids = [prompt.id for prompt in request.prompts if prompt.id is not None]
+    if len(ids) != len(set(ids)):
+        raise InvalidInput("two prompts have the same id", field="prompts", remedy="give each its own id, or none")
+    rows = [
+        parse_row(prompt.model_dump(exclude_none=True), where=f"prompts.{index}", default_id=f"prompt-{index}")
+        for index, prompt in enumerate(request.prompts)
+    ]
+    for index, row in enumerate(rows):
+        _check(row, f"prompts.{index}", constitution, request.policy)
+    return rows
+
+
+def _check(row: Row, where: str, constitution: Constitution, policy: str | None) -> None:
+    """Raises where the row cannot be worked with; its place names it, since its id is the client's text."""
+    if row.prompt.scope not in constitution.scopes:
+        known = ", ".join(constitution.scopes)
+        raise InvalidInput("no such scope", field=f"{where}.scope", remedy=f"use one of: {known}")
+    if not row.completions and policy is None:
+        raise InvalidInput(
+            "no completions and no policy to write them", field=where, remedy="give `completions`, or name a `policy`"
+        )
+
+
+async def _label(
+    request: PreferencesRequest, constitution: Constitution, rows: list[Row], services: Services
+) -> list[PreferencePair | Discard]:
+    """All that the rows come to; a status for everything that failed."""
+    judge = await open_judge(request.judge, constitution, services.settings, services.models)
+    policy = None
+    if request.policy is not None:
+        services.settings.model(request.policy, "policy")
+        policy = await services.models.chat(request.policy)
+    items = label(
+        rows,
+        constitution=constitution,
+        judge=judge,
+        policy=policy,
+        n=request.n,
+        pairing=request.pairing,
+        seed=request.seed,
+        sampling=Sampling(max_tokens=request.max_tokens, temperature=request.temperature),
+        min_coverage=0.0,
+        max_rows_in_flight=len(rows),
+    )
+    async with aclosing(items) as labelled:
+        return [item async for item in labelled]

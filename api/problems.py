@@ -1,0 +1,108 @@
+"""Errors as RFC 9457 problem+json. They name the field and the remedy and never repeat what the client sent."""
+
+import re
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from solon.documents import dotted, place
+from solon.errors import Busy, NotFound, SolonError, UsageError
+
+MEDIA_TYPE = "application/problem+json"
+_QUOTED = re.compile(r"""(?<!\w)(['"]).*?\1(?!\w)""")
+
+
+def problem(status: int, detail: str = "", *, headers: dict[str, str] | None = None, **members: Any) -> JSONResponse:
+    """A problem document with its extension members."""
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    return JSONResponse(
+        body | {name: value for name, value in members.items() if value},
+        status_code=status,
+        media_type=MEDIA_TYPE,
+        headers=headers,
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the app as a problem."""
+    app.add_exception_handler(SolonError, _solon_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _bug)
+
+
+async def _solon_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, SolonError)  # noqa: S101 - registered for this class
+    # The message of a NotFound holds the name that was asked for; field and remedy say what is known.
+    detail = "the request names something that is not here" if isinstance(error, NotFound) else error.message
+    if isinstance(error, UsageError):
+        detail = _QUOTED.sub("...", detail)  # what our messages quote is what they were given
+    headers = {"Retry-After": f"{max(1, round(error.retry_after_s))}"} if isinstance(error, Busy) else None
+    return problem(error.http_status, detail, headers=headers, field=error.field, remedy=error.remedy)
+
+
+async def _invalid_request(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
+    # In the body, keep what the body has: pydantic also names the member of a union that it tried.
+    errors = [{"field": _field(found, error.body), "message": _message(found)} for found in error.errors()]
+    first = errors[0]
+    detail = f"{first['field']}: {first['message']}" if first["field"] else str(first["message"])
+    return problem(422, detail, field=first["field"], errors=errors)
+
+
+def _field(found: dict[str, Any], body: Any) -> str | None:
+    where, *path = found["loc"]
+    if where != "body":
+        return dotted(tuple(path))
+    # A key that is not expected is the client's own text.
+    shown = path[:-1] if found["type"] == "extra_forbidden" else path
+    return dotted(place(tuple(shown), body, absent=found["type"] == "missing"))
+
+
+def _message(found: dict[str, Any]) -> str:
+    if found["type"] == "json_invalid":
+        return "the body is not JSON"
+    return str(found["msg"]).removeprefix("Value error, ")
+
+
+async def _http_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
+    headers = dict(error.headers) if error.headers else None
+    return problem(error.status_code, "see /docs for the routes" if error.status_code == 404 else "", headers=headers)
+
+
+async def _bug(_: Request, error: Exception) -> JSONResponse:
+    """A defect of ours: the client learns that much; starlette raises it again into the server's log."""
+    return problem(500, "the server failed on this request; its log says why")
+
+
+class PlainErrors:
+    """Middleware that turns the plain-text errors of other middleware (host, body size) into problems."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and its answer back."""
+        replaced = False
+
+        async def answer(message: Message) -> None:
+            nonlocal replaced
+            if message["type"] == "http.response.start" and _is_plain_error(message):
+                replaced = True
+                await problem(message["status"])(scope, receive, send)
+            elif not replaced:
+                await send(message)
+
+        await self._app(scope, receive, answer)
+
+
+def _is_plain_error(message: Message) -> bool:
+    kind = Headers(raw=message["headers"]).get("content-type", "")
+    return message["status"] >= 400 and kind.startswith("text/plain")

@@ -1,0 +1,68 @@
+"""The prompts a recipe names: built-in ones, or those of a JSONL file."""
+
+import hashlib
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from api.recipes import BUILTIN_PROMPTS
+from solon.errors import NotFound
+from solon.records import Message, Prompt
+from solon.rows import Row, read_rows
+
+AGORA = f"{BUILTIN_PROMPTS}agora/"
+
+Split = Literal["train", "eval"]
+
+
+def prompts(reference: str, limit: int | None, seed: int) -> tuple[Prompt, ...]:
+    """At most `limit` prompts; of built-in ones a seeded draw, of a file its first.
+
+    Raises NotFound for an unknown name or file, InvalidInput for a wrong row.
+    """
+    if reference.startswith(BUILTIN_PROMPTS):
+        return _agora(reference, limit, seed)
+    return tuple(row.prompt for row in islice(read_rows(Path(reference)), limit))
+
+
+def is_agora(reference: str) -> bool:
+    """Whether the oracle knows these prompts."""
+    return reference.startswith(AGORA)
+
+
+def _agora(reference: str, limit: int | None, seed: int) -> tuple[Prompt, ...]:
+    from trainer.starter.world import prompts as all_prompts
+    from trainer.starter.world import sample_prompts
+
+    name = reference.removeprefix(AGORA)
+    if not is_agora(reference) or name not in get_args(Split):
+        raise NotFound(
+            f"there are no prompts {reference!r}",
+            field="prompts",
+            remedy="known: builtin:agora/train, builtin:agora/eval",
+        )
+    split = cast(Split, name)
+    drawn = all_prompts(split) if limit is None else sample_prompts(split, limit, seed)
+    unique = {prompt.id: prompt for prompt in drawn}
+    return tuple(
+        Prompt(
+            id=prompt.id,
+            messages=(Message(role="user", content=prompt.text),),
+            metadata={"kind": prompt.kind},
+        )
+        for prompt in unique.values()
+    )
+
+
+def rows(found: Sequence[Prompt]) -> list[Row]:
+    """The prompts as rows without completions."""
+    return [Row(prompt=prompt) for prompt in found]
+
+
+def digest(found: Sequence[Prompt]) -> str:
+    """SHA-256 over the prompts in order."""
+    hashed = hashlib.sha256()
+    for prompt in found:
+        hashed.update(prompt.model_dump_json().encode() + b"\n")
+    return f"sha256:{hashed.hexdigest()}"

@@ -1,0 +1,105 @@
+"""What the steps of a run share: the run's context, named inputs and outputs, and the ticks of progress."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from api import digests
+from api.children import Train
+from api.events import Emit, Event
+from api.recipes import DPOStep, EvaluateStep, LabelStep, Recipe
+from api.registry import Models
+from constitution.digest import content_hash
+from constitution.document import Constitution
+from solon.settings import Settings
+from solon.templates import template_hash
+
+AnyStep = LabelStep | DPOStep | EvaluateStep
+
+_LEAST_BETWEEN_TICKS_S = 0.2
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Something a step made or a run began with."""
+
+    path: Path
+    digest: str
+
+
+@dataclass
+class Run:
+    """One run of a recipe in a folder."""
+
+    recipe: Recipe
+    constitution: Constitution
+    settings: Settings
+    out: Path
+    emit: Emit
+    models: Models
+    train: Train
+    artifacts: dict[str, Artifact] = field(default_factory=dict[str, Artifact])
+    """Outputs of the steps so far by name: `pairs`, `model`, `control`, `report`; the latest of a name counts."""
+    results: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """Metrics of the steps so far by step name."""
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+    """Time that each step took when it was done, by step name."""
+
+    def critic_digests(self) -> dict[str, str]:
+        """Digests of all that decides a label besides the completions."""
+        judge = self.recipe.judge
+        return {
+            "constitution": content_hash(self.constitution),
+            "judge": digests.of_model(self.settings.model(judge, "judge")) if judge is not None else "none",
+            "templates": f"{template_hash('judge_pair')}+{template_hash('proposition')}",
+        }
+
+    def policy_digest(self) -> str:
+        """Digest of the policy that the recipe begins with."""
+        return digests.of_model(self.settings.model(self.recipe.policy, "policy"))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step made."""
+
+    outputs: Mapping[str, Path]
+    result: Mapping[str, Any]
+    """Numbers for the summary; plain JSON."""
+
+
+class Ticks:
+    """Passes a step's progress on, a few times a second at most; the last tick always."""
+
+    def __init__(self, step: str, emit: Emit) -> None:
+        self._step = step
+        self._emit = emit
+        self._last = 0.0
+
+    def __call__(
+        self, done: int, total: int | None, message: str = "", metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """Report `done` of `total`; None while the total is unknown."""
+        now = time.monotonic()
+        if done != total and now - self._last < _LEAST_BETWEEN_TICKS_S:
+            return
+        self._last = now
+        self._emit(
+            Event(
+                type="progress", step=self._step, done=done, total=total, message=message, metrics=dict(metrics or {})
+            )
+        )
+
+
+class Work(Protocol):
+    """How one type of step is done."""
+
+    def inputs(self, step: Any, run: Run) -> dict[str, str]:
+        """Digests of all that the step's result depends on, besides the step itself and the seed."""
+        ...
+
+    async def do(self, step: Any, run: Run, folder: Path, ticks: Ticks) -> Outcome:
+        """The step, done in an empty folder of its own."""
+        ...

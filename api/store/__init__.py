@@ -1,0 +1,1 @@
+"""What the service remembers: jobs and their events, in SQL."""

@@ -1,0 +1,149 @@
+"""Runs a recipe step by step in a folder. Read this first.
+
+    OUT/recipe.yaml               the recipe with its overrides
+    OUT/judgements.jsonl          the judge's answers, so that no question is put twice
+    OUT/01-label/step.json, ...   each step: digests of its inputs and outputs, its result, its time
+    OUT/report.html, report.json  copies of the latest evaluation
+
+A step whose inputs have the digests they had, and whose outputs are still what it wrote, is skipped: a run that was
+stopped goes on where it was, and a changed recipe redoes what the change touches.
+"""
+
+import asyncio
+import fcntl
+import json
+import shutil
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from api import children, digests
+from api.dpo_step import DPO
+from api.evaluate_step import Evaluate
+from api.events import Emit, Event
+from api.judging import check_judge
+from api.label_step import Label
+from api.recipes import Recipe
+from api.registry import Models, opened
+from api.steps import AnyStep, Artifact, Run, Ticks, Work
+from constitution.document import load
+from solon import __version__
+from solon.documents import write_yaml
+from solon.errors import Conflict, SolonError
+from solon.settings import Settings
+
+WORK: dict[str, Work] = {"label": Label(), "dpo": DPO(), "evaluate": Evaluate()}
+
+
+async def align(
+    recipe: Recipe,
+    settings: Settings,
+    out: Path,
+    emit: Emit,
+    *,
+    models: Models | None = None,
+    train: children.Train = children.train,
+) -> dict[str, Any]:
+    """The summary of the finished run: each step's result, and the report's numbers where there was an evaluation.
+
+    Args:
+        out: existing folder; a run that was stopped in it is resumed.
+        models: stands in for the engines of the registered models in tests.
+        train: stands in for training children in tests.
+
+    Raises SolonError, after a `run_failed` event.
+    """
+    try:
+        with _only_run_in(out):
+            constitution = _checked(recipe, settings)
+            (out / "recipe.yaml").write_text(write_yaml(recipe.model_dump(mode="json")), encoding="utf-8")
+            async with opened(settings, models) as running:
+                run = Run(recipe, constitution, settings, out, emit, running, train)
+                for number, step in enumerate(recipe.steps, start=1):
+                    await _step(f"{number:02d}-{step.type}", step, run)
+    except SolonError as error:
+        detail = {"remedy": error.remedy, "field": error.field, "kind": type(error).__name__}
+        emit(Event(type="run_failed", message=error.message, detail=detail))
+        raise
+    summary = {"recipe": recipe.name, "out": str(out), "seconds": run.seconds, "steps": run.results}
+    emit(Event(type="run_finished", message=recipe.name, detail=summary))
+    return summary
+
+
+def _checked(recipe: Recipe, settings: Settings) -> Any:
+    """The constitution; raises where a name of the recipe is not registered, before anything is started."""
+    constitution = load(recipe.constitution)
+    settings.model(recipe.policy, "policy")
+    check_judge(recipe.judge, constitution, settings)
+    if recipe.held_out_judge is not None:
+        check_judge(recipe.held_out_judge, constitution, settings)
+    return constitution
+
+
+async def _step(name: str, step: AnyStep, run: Run) -> None:
+    """Do the step or skip it; afterwards the run has its outputs either way."""
+    work = WORK[step.type]
+    folder, record = run.out / name, run.out / name / "step.json"
+    inputs = await asyncio.to_thread(work.inputs, step, run)
+    wanted = {"step": step.model_dump(mode="json"), "seed": run.recipe.seed, "inputs": inputs, "version": __version__}
+    done = await asyncio.to_thread(_still_good, record, digests.of_json(wanted))
+    if done is None:
+        run.emit(Event(type="step_started", step=name))
+        done = await _do(name, step, run, folder, wanted)
+        event = "step_finished"
+    else:
+        event = "step_skipped"
+    for output, made in done["outputs"].items():
+        run.artifacts[output] = Artifact(folder / made["path"], made["digest"])
+    run.results[name], run.seconds[name] = done["result"], done["seconds"]
+    run.emit(Event(type=event, step=name, message=_said(event, done["seconds"]), detail=done["result"]))
+
+
+def _said(event: str, seconds: float) -> str:
+    return f"done in {seconds:.1f} s" if event == "step_finished" else "nothing changed"
+
+
+async def _do(name: str, step: AnyStep, run: Run, folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
+    """The record of the step, written last: without it the step counts as not done."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    began = time.monotonic()
+    outcome = await WORK[step.type].do(step, run, folder, Ticks(name, run.emit))
+    outputs = {
+        output: {"path": str(path.relative_to(folder)), "digest": await asyncio.to_thread(digests.of_path, path)}
+        for output, path in outcome.outputs.items()
+    }
+    record = {
+        "digest": digests.of_json(wanted),
+        **wanted,
+        "outputs": outputs,
+        "result": dict(outcome.result),
+        "seconds": round(time.monotonic() - began, 2),
+    }
+    (folder / "step.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return record
+
+
+def _still_good(record: Path, digest: str) -> dict[str, Any] | None:
+    """The record of a step that need not be done again."""
+    try:
+        done: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+        same = done["digest"] == digest and all(
+            digests.of_path(record.parent / made["path"]) == made["digest"] for made in done["outputs"].values()
+        )
+    except (OSError, ValueError, KeyError):
+        return None
+    return done if same else None
+
+
+@contextmanager
+def _only_run_in(out: Path) -> Generator[None]:
+    """Raises Conflict where another process runs a recipe in the same folder."""
+    with (out / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Conflict(f"another run is at work in {out}", remedy="wait for it, or give another --out") from error
+        yield

@@ -1,0 +1,138 @@
+"""The rest of the REST slice over ASGI: preferences, models, health, problems."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from solon.chat import RequestTimedOut
+from solon.errors import ModelUnavailable
+from solon.fakes import echo_policy, failing_judge, keyword_judge
+from tests.integration.service import FakeModels, service
+
+PAIR = {"prompt": "Hello?", "response_a": "good day to you", "response_b": "go away"}
+
+
+def fakes() -> FakeModels:
+    return FakeModels(starter=echo_policy(), starter_judge=keyword_judge(["good"], ["away"]))
+
+
+async def ask(client: httpx2.AsyncClient, **changes: Any) -> httpx2.Response:
+    body: dict[str, Any] = {"constitution": "civic", "judge": "starter-judge", "prompts": [PAIR]}
+    return await client.post("/v1/preferences", json=body | changes)
+
+
+async def test_a_pair_is_labelled_now(tmp_path: Path):
+    async with service(tmp_path, fakes()) as client:
+        answer = await ask(client)
+    body = answer.json()
+    assert (answer.status_code, body["object"], body["has_more"]) == (200, "list", False)
+    (pair,) = body["data"]
+    assert (pair["object"], pair["status"]) == ("preference", "ok")
+    assert pair[pair["chosen"]]["text"] == "good day to you"
+    assert pair["p_chosen"] > 0.9
+    assert pair["provenance"]["constitution"] == "civic"
+    assert body["counts"] == {"ok": 1}
+    assert body["first_id"] == body["last_id"] == pair["id"]
+
+
+async def test_the_policy_writes_completions_where_there_are_none(tmp_path: Path):
+    async with service(tmp_path, fakes()) as client:
+        answer = await ask(client, policy="starter", n=3, prompts=[{"prompt": "Tell me."}])
+    items = answer.json()["data"]
+    assert answer.status_code == 200
+    assert all(item["object"] in ("preference", "discard") for item in items)
+    assert [item["a"]["model"] for item in items if item["object"] == "preference"] == ["echo"]
+
+
+async def test_a_judge_failure_is_a_status_and_not_an_error(tmp_path: Path):
+    judge = failing_judge(keyword_judge(["good"]), lambda call: RequestTimedOut("no answer"))
+    async with service(tmp_path, FakeModels(starter_judge=judge)) as client:
+        answer = await ask(client)
+    assert (answer.status_code, answer.json()["data"][0]["status"]) == (200, "timeout")
+
+
+async def test_a_dead_judge_is_503(tmp_path: Path):
+    judge = failing_judge(keyword_judge(["good"]), lambda call: ModelUnavailable("gone", remedy="start it"))
+    async with service(tmp_path, FakeModels(starter_judge=judge)) as client:
+        answer = await ask(client)
+    assert (answer.status_code, answer.json()["remedy"]) == (503, "start it")
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "field"),
+    [
+        ({"constitution": "secret"}, 404, None),
+        ({"constitution": "/etc/secret.yaml"}, 404, None),
+        ({"judge": "secret"}, 404, None),
+        ({"judge": None}, 422, "judge"),
+        ({"judge": "starter"}, 422, None),
+        ({"policy": "starter-judge"}, 422, None),
+        ({"n": "secret"}, 422, "n"),
+        ({"prompts": []}, 422, "prompts"),
+        ({"prompts": [PAIR | {"secret": 1}]}, 422, "prompts.0"),
+        ({"prompts": [{"completions": ["secret"]}]}, 422, "prompts.0"),
+        ({"prompts": [PAIR | {"scope": "secret"}]}, 422, None),
+        ({"prompts": [PAIR] * 3}, 422, "prompts"),
+        ({"prompts": [{"prompt": "secret"}]}, 422, None),
+        ({"secret": True}, 422, None),
+    ],
+)
+async def test_wrong_requests_are_problems_that_never_repeat_the_input(
+    tmp_path: Path, changes: dict[str, Any], status: int, field: str | None
+):
+    async with service(tmp_path, fakes(), "", "limits.prompts_per_request=2") as client:
+        answer = await ask(client, **changes)
+    problem = answer.json()
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert (answer.status_code, problem["status"]) == (status, status)
+    assert {"type", "title", "detail"} <= problem.keys()
+    assert field is None or problem["field"] == field
+    assert "secret" not in answer.text
+
+
+async def test_a_body_that_is_no_json_is_a_problem(tmp_path: Path):
+    async with service(tmp_path) as client:
+        wrong = await client.post("/v1/preferences", content=b"{secret", headers={"Content-Type": "application/json"})
+        form = await client.post("/v1/preferences", content=b"{}", headers={"Content-Type": "text/plain"})
+        huge = await client.post(
+            "/v1/preferences", content=b" " * 5_000_000, headers={"Content-Type": "application/json"}
+        )
+    assert [answer.status_code for answer in (wrong, form, huge)] == [422, 422, 413]
+    assert {answer.headers["Content-Type"] for answer in (wrong, form, huge)} == {"application/problem+json"}
+    assert "secret" not in wrong.text
+
+
+async def test_more_requests_than_the_server_takes_are_answered_429(tmp_path: Path):
+    models = FakeModels(starter_judge=keyword_judge(["good"], latency_s=0.2))
+    async with service(tmp_path, models, "", "limits.requests_in_flight=1") as client:
+        answers = await asyncio.gather(*(ask(client) for _ in range(3)))
+        later = await ask(client)
+    assert sorted(answer.status_code for answer in answers) == [200, 429, 429]
+    assert all(int(answer.headers["Retry-After"]) >= 1 for answer in answers if answer.status_code == 429)
+    assert later.status_code == 200
+
+
+async def test_models_are_listed_without_their_places(tmp_path: Path):
+    override = "models.far={kind: judge, engine: openai, endpoint: 'http://secret:1/v1', api_key_env: SECRET}"
+    async with service(tmp_path, None, "", override) as client:
+        answer = await client.get("/v1/models")
+    assert [model["id"] for model in answer.json()["data"]] == ["far", "starter", "starter-judge"]
+    assert "secret" not in answer.text.lower()
+
+
+async def test_health(tmp_path: Path):
+    async with service(tmp_path) as client:
+        assert [(await client.get(path)).status_code for path in ("/livez", "/readyz", "/health")] == [200] * 3
+
+
+async def test_other_hosts_and_unknown_paths_are_refused(tmp_path: Path):
+    async with service(tmp_path) as client:
+        foreign = await client.get("/v1/models", headers={"Host": "evil.example"})
+        unknown = await client.get("/v1/secret")
+        method = await client.delete("/v1/models")
+    assert [foreign.status_code, unknown.status_code, method.status_code] == [400, 404, 405]
+    assert {answer.headers["Content-Type"] for answer in (foreign, unknown, method)} == {"application/problem+json"}
+    assert "secret" not in unknown.text
