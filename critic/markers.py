@@ -10,7 +10,7 @@ import re
 
 _MARKER = re.compile(r"\[\s*(/?)\s*(A|B|(?i:RESPONSE))\s*\]")
 _CONTROL = re.compile(
-    r"<[|\uff5c]([^<>|\uff5c\n]{0,64})[|\uff5c]>"  # <|user|>, <|im_start|>, and the full-width bars of DeepSeek
+    r"<[|\uff5c]([^<>|\uff5c()\n]{0,64})[|\uff5c]>"  # <|user|>, <|im_start|>, and the full-width bars of DeepSeek
     r"|<(/?(?:s|bos|eos|pad|unk|think|start_of_turn|end_of_turn|tool_call|tool_response))>"
     r"|<<(/?SYS)>>"
     r"|\[(/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS))\]"

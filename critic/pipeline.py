@@ -166,7 +166,7 @@ class _Job:
             return written, (), lost
         order = shuffled(range(len(row.completions)), self.seed, row.prompt.id, "listing")
         swapped = order.index(0) > order.index(1) if len(order) > 1 else False
-        votes = tuple(_MIRRORED[vote] if swapped else vote for vote in row.human_votes)
+        votes: tuple[HumanVote, ...] = tuple(_MIRRORED[vote] if swapped else vote for vote in row.human_votes)
         return tuple(row.completions[i] for i in order), votes, ()
 
     async def _pairs(

@@ -60,13 +60,13 @@ Score = Callable[[str], float]
 class ScriptedChat:
     """A `ChatModel` that follows a script. `calls` counts requests, `most_in_flight` those at one time."""
 
-    def __init__(self, name: str, script: Script, *, latency_s: float = 0.0) -> None:
+    def __init__(self, name: str, script: Script, *, latency_s: float | Callable[[Call], float] = 0.0) -> None:
         self.name = name
         self.model = name
         self.calls = 0
         self.in_flight = 0
         self.most_in_flight = 0
-        self._script = script
+        self.script = script
         self._latency_s = latency_s
 
     async def complete(
@@ -87,8 +87,8 @@ class ScriptedChat:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
-            await asyncio.sleep(self._latency_s)
-            return self._script(call)
+            await asyncio.sleep(self._latency_s(call) if callable(self._latency_s) else self._latency_s)
+            return self.script(call)
         finally:
             self.in_flight -= 1
 
@@ -168,7 +168,7 @@ def failing_judge(judge: ScriptedChat, fails: Callable[[Call], SolonError | None
         if error is not None:
             raise error
         judge.calls += 1
-        return judge._script(call)  # pyright: ignore[reportPrivateUsage] - one family
+        return judge.script(call)
 
     return ScriptedChat("failing", script)
 
