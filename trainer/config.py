@@ -13,10 +13,10 @@ from solon.errors import InvalidInput, NotFound
 
 _OWNED_BY_SOLON = frozenset(
     {
-        "beta", "bf16", "data_seed", "disable_tqdm", "fp16", "gradient_checkpointing", "learning_rate", "logging_steps",
+        "beta", "bf16", "data_seed", "disable_tqdm", "fp16", "logging_nan_inf_filter", "learning_rate", "logging_steps",
         "loss_type", "loss_weights", "max_length", "max_steps", "num_train_epochs", "output_dir",
         "per_device_train_batch_size", "precompute_ref_log_probs", "remove_unused_columns", "report_to",
-        "save_strategy", "seed", "use_cpu", "warmup_steps",
+        "save_strategy", "seed", "train_sampling_strategy", "use_cpu", "warmup_steps",
     }
 )  # fmt: skip
 """DPOConfig keys that follow from our own fields or that our subclass depends on."""

@@ -8,6 +8,7 @@ Source: Rafailov et al. 2023, arXiv:2305.18290, equation 7; soft labels as in cD
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ from transformers.trainer_callback import PrinterCallback, TrainerControl, Train
 from trl.trainer.dpo_config import DPOConfig as TRLConfig
 from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
 
-from solon.errors import TrainingFailed
+from solon.errors import InvalidInput, TrainingFailed
 from trainer.config import DPOConfig
 from trainer.data import TokenPair
 from trainer.hardware import device, fast_bfloat16
@@ -94,9 +95,10 @@ class LengthGroups(Sampler[int]):
 class SoftDPOTrainer(DPOTrainer):
     """TRL's DPOTrainer on tokenised pairs with a probability each, and an optional chosen-likelihood term."""
 
-    def __init__(self, *, sft_weight: float = 0.0, **arguments: Any) -> None:
+    def __init__(self, *, train_dataset: datasets.Dataset, sft_weight: float = 0.0, **arguments: Any) -> None:
         self.sft_weight = sft_weight
-        super().__init__(**arguments)
+        self._lengths: list[int] = train_dataset["length"][:]
+        super().__init__(train_dataset=train_dataset, **arguments)
 
     def _prepare_dataset(self, dataset: datasets.Dataset, *_: Any, **__: Any) -> datasets.Dataset:
         """`dataset` itself: it was tokenised by `trainer.data`, which knows whether a completion finished."""
@@ -109,8 +111,7 @@ class SoftDPOTrainer(DPOTrainer):
             self._signature_columns = [*columns, "p_chosen"]
 
     def _get_train_sampler(self, train_dataset: datasets.Dataset | None = None) -> LengthGroups:
-        rows = cast(datasets.Dataset, train_dataset if train_dataset is not None else self.train_dataset)
-        return LengthGroups(rows["length"][:], self.args.train_batch_size, self.args.seed)
+        return LengthGroups(self._lengths, self.args.train_batch_size, self.args.seed)
 
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Reference log-probabilities of chosen and rejected, each [pair], in nats."""
@@ -180,30 +181,34 @@ class _Report(TrainerCallback):
 
 
 def _arguments(config: DPOConfig, scratch: Path) -> TRLConfig:
-    """TRL's arguments for our configuration on this machine."""
-    return TRLConfig(
-        output_dir=str(scratch),
-        beta=config.beta,
-        learning_rate=config.learning_rate,
-        num_train_epochs=config.epochs,
-        per_device_train_batch_size=config.batch_size,
-        max_length=None,
-        loss_type=["sigmoid"],
-        warmup_steps=config.warmup,
-        seed=config.seed,
-        precompute_ref_log_probs=True,
-        bf16=fast_bfloat16(),
-        use_cpu=device().type == "cpu",
-        gradient_checkpointing=False,
-        remove_unused_columns=True,
-        disable_tqdm=True,
-        dataloader_pin_memory=device().type == "cuda",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_strategy="no",
-        report_to="none",
-        **config.trl,
-    )
+    """TRL's arguments for our configuration on this machine; InvalidInput where the `trl` block has a wrong one."""
+    if unknown := config.trl.keys() - {field.name for field in fields(TRLConfig)}:
+        raise InvalidInput("no argument of trl.DPOConfig", field=f"trl.{min(unknown)}", remedy="remove it")
+    ours: dict[str, Any] = {
+        "output_dir": str(scratch),
+        "beta": config.beta,
+        "learning_rate": config.learning_rate,
+        "num_train_epochs": config.epochs,
+        "per_device_train_batch_size": config.batch_size,
+        "max_length": None,
+        "loss_type": ["sigmoid"],
+        "warmup_steps": config.warmup,
+        "seed": config.seed,
+        "precompute_ref_log_probs": True,
+        "bf16": fast_bfloat16(),
+        "use_cpu": device().type == "cpu",
+        "activation_checkpointing": False,
+        "disable_tqdm": True,
+        "dataloader_pin_memory": device().type == "cuda",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no",
+        "report_to": "none",
+    }
+    try:
+        return TRLConfig(**(ours | config.trl))
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(str(error).splitlines()[0], field="trl", remedy="see the documentation of trl.DPOConfig") from error
 
 
 def as_dataset(pairs: Sequence[TokenPair]) -> datasets.Dataset:
