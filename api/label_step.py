@@ -44,7 +44,7 @@ class Label:
                 n=step.candidates,
                 pairing=step.pairing,
                 seed=recipe.seed,
-                sampling=Sampling(max_tokens=step.max_tokens, temperature=step.temperature),
+                sampling=Sampling(step.max_tokens, step.temperature, keep_cut=step.keep_cut),
                 min_coverage=step.min_coverage,
                 max_rows_in_flight=ROWS_IN_FLIGHT,
             )

@@ -46,6 +46,8 @@ class LabelStep(Part):
     temperature: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
     max_tokens: Annotated[int, Field(ge=1, le=32768)] = 160
     """Of one completion."""
+    keep_cut: bool = False
+    """Compare completions that ran into `max_tokens` too; they are not taught to stop there."""
     min_coverage: Annotated[float, Field(ge=0.0, le=1.0)] = 0.8
     """Share of the comparisons that must end `ok` or `tie`; below it the job fails."""
 

@@ -1,7 +1,8 @@
 """Registered models, running: what workflows and routes ask for by name."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Protocol
 
 from solon.chat import ChatModel
@@ -13,6 +14,10 @@ class Models(Protocol):
 
     async def chat(self, name: str) -> ChatModel:
         """The running model; raises NotFound or ModelUnavailable."""
+        ...
+
+    async def serve(self, directories: Mapping[str, Path]) -> None:
+        """Make model directories available to `chat` under these names."""
         ...
 
 
