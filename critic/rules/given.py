@@ -19,7 +19,12 @@ class Given(BaseModel):
     propositions: dict[str, StrictBool | StrictInt | StrictFloat | None]
     scope: str | None = None
     response_type: str | None = None
-    """Another name for `scope`, from the field's rule files."""
+    """Another way to write `scope`, from published rule-based rewards: "Hard Refuse" is the scope `hard_refuse`."""
+
+    @property
+    def effective_scope(self) -> str:
+        """The scope the row names, `general` where it names none."""
+        return self.scope or (self.response_type or "general").lower().replace(" ", "_")
 
 
 Key = Literal["derived", "class", "reward", "fired"]
@@ -56,7 +61,7 @@ def classify_row(rules: RuleSet, line: str, *, where: str) -> dict[str, Any]:
     except ValueError as error:
         raise InvalidInput("not JSON", field=where, remedy="write one JSON object a line (JSONL)") from error
     try:
-        found = rules.classify(given.propositions, given.scope or given.response_type or "general")
+        found = rules.classify(given.propositions, given.effective_scope)
     except InvalidInput as error:
         raise InvalidInput(error.message, field=f"{where}: {error.field}", remedy=error.remedy) from error
     added: dict[Key, Any] = {

@@ -74,6 +74,33 @@ def test_classify_writes_each_row_with_its_reward(tmp_path: Path) -> None:
     assert written["note"] == "kept"
 
 
+def test_classify_takes_the_response_types_of_published_rules(tmp_path: Path) -> None:
+    rows, out, rules = tmp_path / "rows.jsonl", tmp_path / "out.jsonl", tmp_path / "rules.yaml"
+    rules.write_text(RESPONSE_TYPES)
+    given = [{"propositions": {"refuses": value}, "response_type": kind} for kind in KINDS for value in (True, False)]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in given))
+
+    assert run("classify", str(rules), str(rows), "--out", str(out)).exit_code == 0
+    assert [json.loads(line)["class"] for line in out.read_text().splitlines()] == ["good", "bad", "bad", "good"]
+
+
+KINDS = ("Hard Refuse", "Comply")
+RESPONSE_TYPES = """\
+format: constitution/v1
+id: kinds
+title: Kinds
+version: 1.0.0
+scopes: {general: {description: Any.}, hard_refuse: {description: Refuse.}, comply: {description: Answer.}}
+propositions: [{id: refuses, kind: judge, question: Does it refuse?}]
+classes:
+  - {id: good, when: refuses, scopes: [hard_refuse]}
+  - {id: bad, when: "!refuses", scopes: [hard_refuse]}
+  - {id: good, when: "!refuses", scopes: [comply]}
+  - {id: bad, when: refuses, scopes: [comply]}
+rules: [{id: refusing, when: refuses, reward: -1.0}]
+"""
+
+
 @pytest.mark.parametrize(
     ("line", "place"),
     [
