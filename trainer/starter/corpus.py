@@ -15,8 +15,8 @@ from trainer.starter.wordings import Direction, Wording, criteria, critique, pri
 from trainer.starter.world import AgoraPrompt, Attributes, Split, any_attributes, compose, prompts, starter_attributes
 
 ROLE_TOKENS = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}
-END_TOKEN = "<|end|>"  # noqa: S105 - a token of text, not a secret
-PAD_TOKEN = "<|pad|>"  # noqa: S105
+END_TOKEN = "<|end|>"
+PAD_TOKEN = "<|pad|>"
 MARKERS = ("[A]", "[/A]", "[B]", "[/B]", "[RESPONSE]", "[/RESPONSE]")
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
@@ -24,6 +24,28 @@ CHAT_TEMPLATE = (
     "{%- else -%}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{%- endif -%}"
     "{%- endfor -%}{%- if add_generation_prompt -%}<|assistant|>{%- endif -%}"
 )
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """What questions may use. With every wording allowed, a yes/no answer is a parity (pole of the predicate, negation,
+    attribute) whose parts each say nothing alone: a fresh model stays at chance. So plain wordings come first."""
+
+    opposites: float = 1.0
+    """Probability that a question may ask for the low pole ("be polite" beside "be rude")."""
+    negations: float = 1.0
+    """Probability that a question may be negated ("should not be rude")."""
+
+    def direction(self, rng: random.Random) -> Direction:
+        """The pole asked for."""
+        return -1 if rng.random() < 0.5 * self.opposites else 1
+
+    def may_negate(self, rng: random.Random) -> bool:
+        """Whether this question may be negated."""
+        return rng.random() < self.negations
+
+
+FULL = Difficulty()
 
 
 @dataclass(frozen=True)
@@ -53,7 +75,7 @@ def chat_text(messages: tuple[Message, ...]) -> str:
 
 def policy_dialogues(seed: int) -> Iterator[tuple[str, str]]:
     """Endless (prompt text, completion) of the mixed-behaviour assistant, over training prompts."""
-    rng = random.Random(f"policy-{seed}")  # noqa: S311
+    rng = random.Random(f"policy-{seed}")
     while True:
         prompt = _draw_prompt(rng, "train")
         yield prompt.text, compose(prompt, starter_attributes(prompt, rng), rng)
@@ -61,7 +83,13 @@ def policy_dialogues(seed: int) -> Iterator[tuple[str, str]]:
 
 def _draw_prompt(rng: random.Random, split: Split) -> AgoraPrompt:
     pools = _pools(split)
-    return rng.choice(pools[rng.choices(("harmful", "everyday", "format", "sensitive", "opinion"), weights=(0.32, 0.28, 0.16, 0.14, 0.1))[0]])
+    return rng.choice(
+        pools[
+            rng.choices(
+                ("harmful", "everyday", "format", "sensitive", "opinion"), weights=(0.32, 0.28, 0.16, 0.14, 0.1)
+            )[0]
+        ]
+    )
 
 
 _POOLS: dict[Split, dict[str, list[AgoraPrompt]]] = {}
@@ -124,22 +152,22 @@ def _mix(one: Attributes, two: Attributes, changed: str) -> Attributes:
     return replace(two, tone=one.tone, false_claim=one.false_claim, padded=one.padded)
 
 
-def pair_questions(pair: Pair, rng: random.Random, split: Split, *, count: int, about_one: float) -> QuestionSet:
+def pair_questions(pair: Pair, rng: random.Random, split: Split, *, count: int, about_one: float, level: Difficulty = FULL) -> QuestionSet:
     """`count` questions about a pair: choices under a principle, and a share `about_one` of yes/no questions about [A] or [B]."""
     texts: list[tuple[str, tuple[tuple[str, float], ...]]] = []
     while len(texts) < count:
-        criterion, direction = rng.choice(criteria()), _direction(rng)
+        criterion, direction, negations = rng.choice(criteria()), level.direction(rng), level.may_negate(rng)
         if rng.random() < about_one:
             side = rng.choice("AB")
             answer = _holds(value(criterion, pair.reading_a if side == "A" else pair.reading_b), direction)
             if answer is not None and (answer or rng.random() < 0.6):
-                question = proposition(criterion, direction, rng, split, f"[{side}]")
+                question = proposition(criterion, direction, rng, split, subject=f"[{side}]", negations=negations)
                 texts.append((_pair_text(pair, Wording("", question)), (("Yes", answer), ("No", 1 - answer))))
             continue
         p_a = pair.preference(criterion, direction)
         if p_a is None or (p_a == 0.5 and rng.random() < 0.75):
             continue
-        texts.append((_pair_text(pair, principle(criterion, direction, rng, split)), (("A", p_a), ("B", 1 - p_a))))
+        texts.append((_pair_text(pair, principle(criterion, direction, rng, split, negations=negations)), (("A", p_a), ("B", 1 - p_a))))
     return _question_set(texts, "[/B]")
 
 
@@ -153,33 +181,49 @@ def proposition_prompt(prompt: AgoraPrompt, response: str, question: str) -> str
     return chat_text(render("proposition", conversation=_conversation(prompt), response=response, question=question))
 
 
-def single_questions(prompt: AgoraPrompt, attributes: Attributes, rng: random.Random, split: Split, *, count: int) -> QuestionSet:
+def single_questions(
+    prompt: AgoraPrompt,
+    attributes: Attributes,
+    rng: random.Random,
+    split: Split,
+    *,
+    count: int,
+    level: Difficulty = FULL,
+) -> QuestionSet:
     """Questions about one completion: propositions, a score, and sometimes a critique and a revision."""
     state = rng.getrandbits(64)
-    response = compose(prompt, attributes, random.Random(state))  # noqa: S311
+    response = compose(prompt, attributes, random.Random(state))
     reading = read(prompt.text, response)
     shared = {"conversation": _conversation(prompt), "response": response}
     texts: list[tuple[str, tuple[tuple[str, float], ...] | str]] = []
     while len(texts) < count:
-        criterion, direction = rng.choice(criteria()), _direction(rng)
+        criterion, direction, negations = rng.choice(criteria()), level.direction(rng), level.may_negate(rng)
         standing = value(criterion, reading)
         answer = _holds(standing, direction)
         if standing is None or (answer == 0.0 and rng.random() < 0.4):
             continue
         if rng.random() < 0.12:
-            wording = principle(criterion, direction, rng, split)
+            wording = principle(criterion, direction, rng, split, negations=negations)
             score = str(round(1 + 4 * (standing if direction == 1 else 1 - standing)))
             texts.append((chat_text(render("score", principle=wording.principle, **shared)), ((score, 1.0),)))
         elif answer is not None:
-            question = proposition(criterion, direction, rng, split)
-            texts.append((chat_text(render("proposition", question=question, **shared)), (("Yes", answer), ("No", 1 - answer))))
+            question = proposition(criterion, direction, rng, split, negations=negations)
+            texts.append(
+                (chat_text(render("proposition", question=question, **shared)), (("Yes", answer), ("No", 1 - answer)))
+            )
     if rng.random() < 0.35:
         texts.extend(_critique_and_revision(prompt, attributes, state, reading, shared, rng, split))
     return _question_set(texts, "[/RESPONSE]")
 
 
 def _critique_and_revision(
-    prompt: AgoraPrompt, attributes: Attributes, state: int, reading: Reading, shared: dict[str, str], rng: random.Random, split: Split
+    prompt: AgoraPrompt,
+    attributes: Attributes,
+    state: int,
+    reading: Reading,
+    shared: dict[str, str],
+    rng: random.Random,
+    split: Split,
 ) -> Iterator[tuple[str, str]]:
     criterion, direction = rng.choice([c for c in criteria() if value(c, reading) is not None]), _direction(rng)
     standing = value(criterion, reading)
@@ -190,7 +234,7 @@ def _critique_and_revision(
     yield chat_text(render("critique", principle=wording.principle, request=request, **shared)), said
     fixed = attributes if follows else _fixed(prompt, attributes, criterion, direction)
     request = rng.choice(wordings()["revision_requests"])
-    revised = compose(prompt, fixed, random.Random(state))  # noqa: S311 - the same draws give the same sentences
+    revised = compose(prompt, fixed, random.Random(state))
     yield chat_text(render("revision", principle=wording.principle, critique=said, request=request, **shared)), revised
 
 
@@ -223,33 +267,36 @@ def _without_refusal(prompt: AgoraPrompt, attributes: Attributes, criterion: str
     return replace(attributes, refusal="none", helpful="none" if prompt.kind == "harmful" else "full")
 
 
-def question_sets(seed: int, split: Split = "train") -> Iterator[tuple[random.Random, Split]]:
-    """Kept small on purpose: see build.py for the curriculum."""
-    rng = random.Random(f"judge-{seed}")  # noqa: S311
-    while True:
-        yield rng, split
-
-
-def draw_single(rng: random.Random, split: Split, *, count: int) -> QuestionSet:
+def draw_single(rng: random.Random, split: Split, *, count: int, level: Difficulty = FULL) -> QuestionSet:
     """Questions about one random completion of one random prompt."""
     prompt = _draw_prompt(rng, split)
-    return single_questions(prompt, any_attributes(prompt, rng), rng, split, count=count)
+    return single_questions(prompt, any_attributes(prompt, rng), rng, split, count=count, level=level)
 
 
 def _pair_text(pair: Pair, wording: Wording) -> str:
     if not wording.principle:  # a question about one side, used in training only
-        text = chat_text(render("judge_pair", conversation=_conversation(pair.prompt), a=pair.a, b=pair.b, principle="", question=""))
+        text = chat_text(
+            render("judge_pair", conversation=_conversation(pair.prompt), a=pair.a, b=pair.b, principle="", question="")
+        )
         head = text[: text.index("[/B]") + len("[/B]")]
         return f"{head}\n\nQuestion: {wording.question}\nAnswer with Yes or No.{END_TOKEN}{ROLE_TOKENS['assistant']}"
     return chat_text(
-        render("judge_pair", conversation=_conversation(pair.prompt), a=pair.a, b=pair.b, principle=wording.principle, question=wording.question)
+        render(
+            "judge_pair",
+            conversation=_conversation(pair.prompt),
+            a=pair.a,
+            b=pair.b,
+            principle=wording.principle,
+            question=wording.question,
+        )
     )
 
 
 def _question_set(texts: list[tuple[str, tuple[tuple[str, float], ...] | str]], marker: str) -> QuestionSet:
     cut = texts[0][0].index(marker) + len(marker)
     questions = tuple(
-        Question(text[cut:], reply=answer) if isinstance(answer, str) else Question(text[cut:], answers=answer) for text, answer in texts
+        Question(text[cut:], reply=answer) if isinstance(answer, str) else Question(text[cut:], answers=answer)
+        for text, answer in texts
     )
     return QuestionSet(texts[0][0][:cut], questions)
 

@@ -59,7 +59,11 @@ def read(prompt_text: str, completion_text: str) -> Reading:
     list_items = len(_LIST_ITEM.findall(completion_text))
     found = [_lookup(part) for part in _sentences(completion_text)]
     known = [sentence for sentence in found if sentence is not None]
-    steps = {part for part, sentence in zip(_sentences(completion_text), found, strict=True) if sentence and sentence.what == "step"}
+    steps = {
+        part
+        for part, sentence in zip(_sentences(completion_text), found, strict=True)
+        if sentence and sentence.what == "step"
+    }
     topic = prompt.topic.id if prompt else None
     on_topic = {part for part in steps if topic in _must(part).topics}
     tones: list[Tone] = [sentence.tone for sentence in known if sentence.what == "tone"]
@@ -133,7 +137,13 @@ def _sentence_index() -> dict[str, _Sentence]:
     for tone, lines in text["tones"].items():
         for line in lines:
             add(line, _Sentence("tone", tone=tone))
-    for name, what in (("false_claims", "false"), ("padding", "padding"), ("evasive", "filler"), ("openers", "filler"), ("partial_tails", "filler")):
+    for name, what in (
+        ("false_claims", "false"),
+        ("padding", "padding"),
+        ("evasive", "filler"),
+        ("openers", "filler"),
+        ("partial_tails", "filler"),
+    ):
         for line in text[name]:
             add(line, _Sentence(what))
     return index

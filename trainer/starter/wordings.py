@@ -71,17 +71,27 @@ def value(criterion: str, reading: Reading) -> float | None:
             raise ValueError(f"unknown criterion {criterion!r}")
 
 
-def principle(criterion: str, direction: Direction, rng: random.Random, split: Split) -> Wording:
+def principle(
+    criterion: str, direction: Direction, rng: random.Random, split: Split, *, negations: bool = True
+) -> Wording:
     """A random wording that wants `direction` of `criterion`; `eval` draws held-out combinations only."""
-    statement = _draw("statements", criterion, direction, rng, split)
+    statement = _draw("statements", criterion, direction, rng, split, negations=negations)
     if rng.random() < 0.35:
         return Wording(statement, DEFAULT_QUESTION)
-    return Wording(statement, _draw("questions", criterion, direction, rng, split))
+    return Wording(statement, _draw("questions", criterion, direction, rng, split, negations=negations))
 
 
-def proposition(criterion: str, direction: Direction, rng: random.Random, split: Split, subject: str | None = None) -> str:
+def proposition(
+    criterion: str,
+    direction: Direction,
+    rng: random.Random,
+    split: Split,
+    *,
+    subject: str | None = None,
+    negations: bool = True,
+) -> str:
     """A yes/no question that is true at the pole `direction` of `criterion`; `subject` replaces "the response"."""
-    return _draw("propositions", criterion, direction, rng, split, subject)
+    return _draw("propositions", criterion, direction, rng, split, subject=subject, negations=negations)
 
 
 def critique(criterion: str, direction: Direction, rng: random.Random) -> str:
@@ -90,9 +100,20 @@ def critique(criterion: str, direction: Direction, rng: random.Random) -> str:
     return f"The response {_third_person(predicate)}."
 
 
-def _draw(part: str, criterion: str, direction: Direction, rng: random.Random, split: Split, subject: str | None = None) -> str:
+def _draw(
+    part: str,
+    criterion: str,
+    direction: Direction,
+    rng: random.Random,
+    split: Split,
+    *,
+    subject: str | None = None,
+    negations: bool = True,
+) -> str:
     while True:
         form = rng.choice(wordings()[part])
+        if form["sign"] == -1 and not negations:
+            continue
         pole = "high" if form["sign"] * direction == 1 else "low"
         predicate = rng.choice(wordings()["criteria"][criterion][pole])
         held_out = zlib.crc32(f"{form['form']}|{predicate}".encode()) % 7 == 0
@@ -105,7 +126,9 @@ def _fill(form: str, predicate: str, noun: str, subject: str | None) -> str:
         form = form.replace("the {N}", subject)
     if "{do}" in form and predicate.startswith("be "):
         form = form.replace("Does", "Is").replace("{do}", predicate.removeprefix("be "))
-    return form.format(N=noun, be=predicate, do=predicate, **{"is": _third_person(predicate), "isnot": _negated(predicate)})
+    return form.format(
+        N=noun, be=predicate, do=predicate, **{"is": _third_person(predicate), "isnot": _negated(predicate)}
+    )
 
 
 def _third_person(predicate: str) -> str:

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 Kind = Literal["everyday", "sensitive", "opinion", "format", "harmful"]
 Split = Literal["train", "eval"]
+SPLITS: tuple[Split, ...] = ("train", "eval")
 Tone = Literal["neutral", "rude", "preachy", "flattering"]
 
 
@@ -132,7 +133,7 @@ def _all_prompts() -> Iterator[tuple[AgoraPrompt, bool]]:
 
 def sample_prompts(split: Split, count: int, seed: int) -> list[AgoraPrompt]:
     """`count` prompts of a split, kinds mixed as in `KIND_SHARES`, without repeats while they last; same seed, same list."""
-    rng = random.Random(f"agora-prompts-{split}-{seed}")  # noqa: S311 - a reproducible draw, not a secret
+    rng = random.Random(f"agora-prompts-{split}-{seed}")
     by_kind: dict[str, list[AgoraPrompt]] = {}
     for prompt in prompts(split):
         by_kind.setdefault(prompt.kind, []).append(prompt)
@@ -155,7 +156,9 @@ def starter_attributes(prompt: AgoraPrompt, rng: random.Random) -> Attributes:
     """A draw from the mixed behaviour that the starter policy imitates: something to align."""
     body = _harmful_body(rng) if prompt.kind == "harmful" else _benign_body(rng)
     flattering = 0.4 if prompt.kind == "opinion" else 0.07
-    tone: Tone = rng.choices(("rude", "preachy", "flattering", "neutral"), weights=(0.14, 0.13, flattering, 0.73 - flattering))[0]
+    tone: Tone = rng.choices(
+        ("rude", "preachy", "flattering", "neutral"), weights=(0.14, 0.13, flattering, 0.73 - flattering)
+    )[0]
     listed = rng.random() < {"list": 0.7, "prose": 0.3, None: 0.2}[prompt.wanted_format]
     return replace(
         body,
@@ -189,8 +192,16 @@ def _benign_body(rng: random.Random) -> Attributes:
 def any_attributes(prompt: AgoraPrompt, rng: random.Random) -> Attributes:
     """A draw that covers every attribute about evenly: what a judge should be able to tell apart."""
     harmful_prompt = prompt.kind == "harmful"
-    bodies = [Attributes(helpful="none"), Attributes(helpful="none", refusal="bare"), Attributes(helpful="none", refusal="kind")]
-    bodies += [Attributes(helpful="none", harmful=True)] * 3 if harmful_prompt else [Attributes()] * 3 + [Attributes(helpful="partial")] * 2
+    bodies = [
+        Attributes(helpful="none"),
+        Attributes(helpful="none", refusal="bare"),
+        Attributes(helpful="none", refusal="kind"),
+    ]
+    bodies += (
+        [Attributes(helpful="none", harmful=True)] * 3
+        if harmful_prompt
+        else [Attributes()] * 3 + [Attributes(helpful="partial")] * 2
+    )
     body = rng.choice(bodies)
     tones: tuple[Tone, ...] = ("neutral", "rude", "preachy", "flattering")
     return replace(

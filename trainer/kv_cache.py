@@ -1,0 +1,159 @@
+"""Keys and values of past tokens, in memory that is allocated once and never copied while decoding.
+
+`SlotCache` holds the sequences being generated: row i is sequence i, rows in use are always 0..n-1. `BranchCache` holds
+shared prefixes with room for the branches behind them. Both are Hugging Face `Cache`s: a layer writes what is new and
+attends to a view. Growing a cache by concatenation, as `DynamicCache` does, copies everything at every token.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
+
+from trainer.language_model import LanguageModel
+
+
+class _Layer(CacheLayerMixin):
+    """What both layers share: attention masks are given whole, so sizes are never asked for by the model."""
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Nothing: the memory belongs to the cache."""
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Not used with a four-dimensional mask."""
+        return self.get_seq_length() + query_length, 0
+
+    def get_seq_length(self) -> int:
+        """Zero: positions are passed explicitly."""
+        return 0
+
+    def get_max_length(self) -> int:
+        """No bound of its own."""
+        return -1
+
+
+class _SlotLayer(_Layer):
+    def __init__(self, cache: "SlotCache", index: int) -> None:
+        super().__init__()
+        self._cache, self._index = cache, index
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Write one token per row at the row's own length; the view covers the longest row."""
+        cache, n = self._cache, key_states.shape[0]
+        rows, at, longest = cache.rows[:n], cache.lengths[:n], cache.longest + 1
+        keys, values = cache.memory[2 * self._index], cache.memory[2 * self._index + 1]
+        keys[rows, :, at] = key_states[:, :, 0]
+        values[rows, :, at] = value_states[:, :, 0]
+        return keys[:n, :, :longest], values[:n, :, :longest]
+
+
+class SlotCache(Cache):
+    """The sequences being generated, one per row, each with its own length."""
+
+    def __init__(self, model: LanguageModel, max_rows: int, budget_bytes: int) -> None:
+        config = model.network.config.get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self._shape = (2 * config.num_hidden_layers, heads, width)
+        self._dtype, self._device = model.dtype, model.device
+        self._max_rows, self._budget_bytes = max_rows, budget_bytes
+        self.memory = torch.empty(0)
+        """[2 * layer, row, head, token, width]: keys of layer i at 2i, values at 2i + 1."""
+        self.used = 0
+        """Rows in use."""
+        self.capacity = 0
+        """Tokens that fit a row."""
+        self.longest = 0
+        """Tokens in the longest row in use."""
+        self.lengths = torch.zeros(max_rows, dtype=torch.long, device=self._device)
+        self.rows = torch.arange(max_rows, device=self._device)
+        super().__init__(layers=[_SlotLayer(self, i) for i in range(config.num_hidden_layers)])
+
+    def rows_free(self, length: int) -> int:
+        """Rows that could be added now if the longest of all held `length` tokens; at least one when nothing runs."""
+        fits = self._rows_that_fit(self._capacity_for(length))
+        return max(fits - self.used, 1 if self.used == 0 else 0)
+
+    def add(self, prefill: DynamicCache, sources: Tensor, lengths: Tensor, room: int) -> None:
+        """Append rows: row sources[i] of a right-padded prefill, lengths[i] tokens of it, with `room` tokens in all."""
+        self._reserve(self.used + len(sources), room)
+        first, last = self.used, self.used + len(sources)
+        for index, layer in enumerate(prefill.layers):
+            for offset, states in enumerate((layer.keys, layer.values)):
+                if states is not None:
+                    self.memory[2 * index + offset, first:last, :, : states.shape[2]] = states[sources]
+        self.lengths[first:last] = lengths
+        self.used = last
+        self.longest = max(self.longest, int(lengths.max()))
+
+    def advance(self) -> None:
+        """Every row in use is one token longer."""
+        self.lengths[: self.used] += 1
+        self.longest += 1
+
+    def remove(self, row: int) -> None:
+        """Free a row; the last row in use moves there."""
+        last = self.used - 1
+        if row != last:
+            length = int(self.lengths[last])
+            self.memory[:, row, :, :length] = self.memory[:, last, :, :length]
+            self.lengths[row] = self.lengths[last]
+        self.used = last
+        self.longest = int(self.lengths[:last].max()) if last else 0
+
+    def mask(self) -> Tensor:
+        """Additive attention mask [row, 1, 1, token] for the next token of every row in use."""
+        sees = torch.arange(self.longest + 1, device=self._device) <= self.lengths[: self.used, None]
+        mask = torch.zeros(sees.shape, dtype=self._dtype, device=self._device)
+        return mask.masked_fill_(~sees, torch.finfo(self._dtype).min)[:, None, None]
+
+    def _capacity_for(self, length: int) -> int:
+        return max(-(-length // 64) * 64, self.capacity if self.used else 0)
+
+    def _rows_that_fit(self, capacity: int) -> int:
+        layers, heads, width = self._shape
+        row_bytes = layers * heads * capacity * width * self._dtype.itemsize
+        return max(1, min(self._max_rows, self._budget_bytes // row_bytes))
+
+    def _reserve(self, rows: int, length: int) -> None:
+        """Room for `rows` rows of `length` tokens; what is in use is kept."""
+        capacity = self._capacity_for(length)
+        if self.memory.numel() and capacity <= self.capacity <= 4 * capacity and rows <= self.memory.shape[1]:
+            return
+        layers, heads, width = self._shape
+        shape = (layers, max(rows, self._rows_that_fit(capacity)), heads, capacity, width)
+        # Zeros: a masked place still enters the product with weight 0, so it must not hold a NaN.
+        memory = torch.zeros(shape, dtype=self._dtype, device=self._device)
+        if self.used:
+            memory[:, : self.used, :, : self.longest] = self.memory[:, : self.used, :, : self.longest]
+        self.memory, self.capacity = memory, capacity
+
+
+class _BranchLayer(_Layer):
+    def __init__(self, memory: Tensor, index: int, prefix: int) -> None:
+        super().__init__()
+        self._memory, self._index, self._prefix = memory, index, prefix
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Write the branches behind their prefixes; everything is attended to, under the mask."""
+        keys, values = self._memory[2 * self._index], self._memory[2 * self._index + 1]
+        keys[:, :, self._prefix :] = key_states
+        values[:, :, self._prefix :] = value_states
+        return keys, values
+
+
+class BranchCache(Cache):
+    """Prefixes of a batch of branches, padded to one length, each with `room` free places behind."""
+
+    def __init__(self, prefixes: Sequence[Tensor], room: int) -> None:
+        """Args:
+        prefixes: keys and values [2 * layer, head, token, width] of each row's prefix.
+        """
+        longest = max(prefix.shape[2] for prefix in prefixes)
+        layers, heads, _, width = prefixes[0].shape
+        memory = prefixes[0].new_zeros((layers, len(prefixes), heads, longest + room, width))
+        for row, prefix in enumerate(prefixes):
+            memory[:, row, :, : prefix.shape[2]] = prefix
+        super().__init__(layers=[_BranchLayer(memory, i, longest) for i in range(layers // 2)])
