@@ -1,0 +1,167 @@
+"""The report as a page: sentences, numbers and charts for `pages/report.html.jinja`. Torch-free."""
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from solon.intervals import Interval
+from solon.records import PreferencePair
+from trainer import charts
+from trainer.evaluate import Measure
+from trainer.findings import Curve, Report
+
+
+def render(report: Report) -> str:
+    """The page as HTML."""
+    return _template().render(
+        report=report,
+        headline=headline(report),
+        panels=_panels(report.training),
+        charts=charts,
+        show=show,
+        change=change,
+        percent=percent,
+        votes=votes,
+        principle_titles={p.id: p.title for p in report.constitution.principles},
+        provenance=flatten(report.provenance),
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("trainer", "pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.jinja")
+
+
+def headline(report: Report) -> tuple[str, ...]:
+    """What happened, in up to four sentences for people."""
+    sentences = [_moved(measure) for measure in _leading(report.measures)]
+    if report.win_rate is not None:
+        w = report.win_rate
+        sentences.append(
+            f"The judge prefers the model after training in {percent(w.value)} of {w.n} comparisons"
+            f" (95 % interval {percent(w.low)} to {percent(w.high)})."
+        )
+    first = report.measures[0] if report.measures else None
+    if first is not None and first.control is not None:
+        sentences.append(
+            f"A control, trained the same way on the same pairs with shuffled labels, ends at {show(first, first.control)}."
+        )
+    return tuple(sentences)
+
+
+def _leading(measures: Sequence[Measure]) -> list[Measure]:
+    """The first measure, and the first one that must not suffer for it."""
+    first = list(measures[:1])
+    return first + [m for m in measures if m.id == "helpful_rate" and m not in first]
+
+
+def _moved(measure: Measure) -> str:
+    before, after = show(measure, measure.before), show(measure, measure.after)
+    if before == after:
+        return f"{measure.title} stayed at {after}."
+    verb = "rose" if measure.after.value > measure.before.value else "fell"
+    return f"{measure.title} {verb} from {before} to {after}."
+
+
+def percent(share: float) -> str:
+    """A share as a whole percentage, with one decimal below 10 %."""
+    value = 100 * share
+    return f"{value:.1f} %" if 0 < value < 9.95 else f"{value:.0f} %"
+
+
+def show(measure: Measure, interval: Interval) -> str:
+    """The value in the measure's unit."""
+    if measure.unit == "share":
+        return percent(interval.value)
+    return f"{charts.number(round(interval.value, 2))} words" if measure.unit == "words" else charts.number(round(interval.value, 3))
+
+
+def change(measure: Measure) -> tuple[str, str]:
+    """The change in points or units, and `better`, `worse` or `same`.
+
+    It is `same` while a paired interval holds 0 or, without one, while the two intervals overlap.
+    """
+    delta = measure.after.value - measure.before.value
+    text = f"{100 * delta:+.1f} pts" if measure.unit == "share" else f"{delta:+.2f}"
+    return text.replace("-", "\u2212"), _verdict(measure, delta)
+
+
+def _verdict(measure: Measure, delta: float) -> str:
+    paired = measure.difference
+    if paired is not None:
+        unclear = paired.low <= 0 <= paired.high
+    else:
+        unclear = measure.after.low <= measure.before.high and measure.before.low <= measure.after.high
+    if unclear or measure.better == "neither":
+        return "same"
+    return "better" if (delta < 0) == (measure.better == "lower") else "worse"
+
+
+def _panels(training: dict[str, Curve]) -> list[dict[str, Any]]:
+    """Title, explanation and chart of each training curve; none without training."""
+    if not any(training.values()):
+        return []
+
+    def chart(title: str, key: str, *include: float) -> Any:
+        series = {name: [(row["step"], row[key]) for row in rows if key in row] for name, rows in training.items()}
+        return charts.lines(series, title, include=include)
+
+    return [
+        {"title": "Loss", "text": "Nats per pair; ln 2 = 0.693 is knowing nothing.", "chart": chart("Loss", "loss", 0.693)},
+        {
+            "title": "Reward margin",
+            "text": "How much more the policy has come to favour the chosen completion, times beta.",
+            "chart": chart("Reward margin", "reward_margin", 0.0),
+        },
+        {
+            "title": "Accuracy",
+            "text": "Share of the step's pairs where it favours the chosen one.",
+            "chart": chart("Accuracy", "reward_accuracy", 0.5, 1.0),
+        },
+        {
+            "title": "Chosen reward",
+            "text": "Below zero, chosen completions became less likely too; a chosen-likelihood term guards against it.",
+            "chart": chart("Chosen reward", "reward_chosen", 0.0),
+        },
+    ]
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Dotted names and values of nested plain data, in order."""
+    rows: list[tuple[str, str]] = []
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            rows += flatten(value, f"{name}.")
+        elif value is not None:
+            rows.append((name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)))
+    return rows
+
+
+def votes(pair: PreferencePair, titles: dict[str, str]) -> list[dict[str, Any]]:
+    """One row per principle: P(a is better) with a listed first, with b listed first, and over both orders."""
+    rows: list[dict[str, Any]] = []
+    for verdict in pair.verdicts:
+        by_order = {vote.order: vote.p_first for vote in verdict.votes}
+        b_first = by_order.get("ba")
+        rows.append(
+            {
+                "title": titles.get(verdict.principle, verdict.principle),
+                "a_first": by_order.get("ab"),
+                "b_first": None if b_first is None else 1 - b_first,
+                "both": verdict.p_a,
+                "status": verdict.status.value,
+                "consistent": verdict.consistent,
+            }
+        )
+    return rows
