@@ -68,6 +68,11 @@ class LanguageModel:
         """Precision of weights and cache."""
         return self.network.dtype
 
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens."""
+        return int(self.network.get_input_embeddings().weight.shape[0])
+
     def hidden(self, **inputs: Any) -> Tensor:
         """Last hidden states [row, token, hidden] of the network without its output layer."""
         return self.network.base_model(**inputs).last_hidden_state

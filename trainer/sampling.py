@@ -25,6 +25,7 @@ from trainer.prefix_cache import PrefixReader, length_sorted_batches, padded, pr
 FinishReason = Literal["stop", "length"]
 
 _HEAD_ROWS = 256  # rows of logits in memory at once
+_ONE_TOKEN_BATCHES = 16  # batches of prompt tokens that are answered in one step
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,18 @@ class Rollout:
 
     request: Request
     done: Callable[[Generation], None]
-    uniform: random.Random
-    node: Trie | None
     tokens: list[int] = field(default_factory=list[int])
     logprobs: list[TokenLogprobs] = field(default_factory=list[TokenLogprobs])
     cancelled: bool = False
+    """Set from any thread to drop it; `done` is then not called."""
+    uniform: random.Random = field(init=False)
+    node: Trie | None = field(init=False)
+    """Where it stands among the allowed completions; None when anything may follow."""
+
+    def __post_init__(self) -> None:
+        sampling = self.request.sampling
+        self.uniform = sampling.generator()
+        self.node = Trie(sampling.choices) if sampling.choices else None
 
     @property
     def room(self) -> int:
@@ -93,13 +101,10 @@ class Sampler:
         self._waiting_for_one: deque[Rollout] = deque()
         self._running: list[Rollout] = []
 
-    def add(self, request: Request, done: Callable[[Generation], None]) -> Rollout:
-        """Queue a request; `done` is called from `step` when it is finished. Set `cancelled` to drop it."""
-        choices = request.sampling.choices
-        sequence = Rollout(request, done, request.sampling.generator(), Trie(choices) if choices else None)
-        one = request.sampling.max_tokens == 1
-        (self._waiting_for_one if one else self._waiting).append(sequence)
-        return sequence
+    def add(self, rollout: Rollout) -> None:
+        """Queue a rollout; its `done` is called from `step` when it is finished."""
+        one = rollout.request.sampling.max_tokens == 1
+        (self._waiting_for_one if one else self._waiting).append(rollout)
 
     @property
     def busy(self) -> bool:
@@ -110,7 +115,7 @@ class Sampler:
         """One generation per request, in order."""
         results: dict[int, Generation] = {}
         for i, request in enumerate(requests):
-            self.add(request, lambda generation, i=i: results.__setitem__(i, generation))
+            self.add(Rollout(request, lambda generation, i=i: results.__setitem__(i, generation)))
         while self.busy:
             self.step()
         return [results[i] for i in range(len(requests))]
@@ -129,52 +134,53 @@ class Sampler:
     def _drop_cancelled(self) -> None:
         for queue in (self._waiting, self._waiting_for_one):
             for _ in range(len(queue)):
-                sequence = queue.popleft()
-                if not sequence.cancelled:
-                    queue.append(sequence)
-        self._leave([row for row, sequence in enumerate(self._running) if sequence.cancelled])
+                rollout = queue.popleft()
+                if not rollout.cancelled:
+                    queue.append(rollout)
+        self._leave([row for row, rollout in enumerate(self._running) if rollout.cancelled])
 
     def _answer_one_token(self) -> None:
-        """Answers up to some four batches' worth of waiting one-token requests, so that other work is not held up."""
+        """Answer waiting one-token requests, a bounded number of them so that other work is not held up for long."""
         batch: list[Rollout] = []
         tokens = 0
-        while self._waiting_for_one and tokens < 16 * self._batch_tokens:
+        while self._waiting_for_one and tokens < _ONE_TOKEN_BATCHES * self._batch_tokens:
             batch.append(self._waiting_for_one.popleft())
             tokens += len(batch[-1].request.prompt)
-        hidden = self._reader.last_hidden([sequence.request.prompt for sequence in batch])
-        for sequence in self._extend(batch, hidden):
-            _finish(self.model, sequence)
+        hidden = self._reader.last_hidden([rollout.request.prompt for rollout in batch])
+        for rollout in self._extend(batch, hidden):
+            _finish(self.model, rollout)
 
     def _admit(self) -> None:
-        """Prefill waiting sequences, in order of arrival, into the rows that are free for them."""
+        """Prefill waiting rollouts, in order of arrival, into the rows that are free for them."""
+        before = len(self._running)
         admitted: list[Rollout] = []
-        room = max((sequence.room for sequence in self._running), default=0)
+        room = max((rollout.room for rollout in self._running), default=0)
         while self._waiting:
             room = max(room, self._waiting[0].room)
             if self._cache.rows_free(room) <= len(admitted):
                 break
             admitted.append(self._waiting.popleft())
         copies: dict[tuple[int, ...], list[Rollout]] = {}
-        for sequence in admitted:
-            copies.setdefault(sequence.request.prompt, []).append(sequence)
+        for rollout in admitted:
+            copies.setdefault(rollout.request.prompt, []).append(rollout)
         for batch in length_sorted_batches(list(copies), [len(prompt) for prompt in copies], self._batch_tokens):
-            self._prefill([(i, sequence) for i, prompt in enumerate(batch) for sequence in copies[prompt]], batch)
-        self._leave([row for row, sequence in enumerate(self._running) if _reason(self.model, sequence)])
+            self._prefill([(i, rollout) for i, prompt in enumerate(batch) for rollout in copies[prompt]], batch)
+        self._leave_finished(before)
 
     def _prefill(self, rows: list[tuple[int, Rollout]], prompts: list[tuple[int, ...]]) -> None:
-        """Fill one cache row per sequence and give each its first token."""
+        """Fill one cache row per rollout and give each its first token."""
         cache = DynamicCache()
         hidden = prefill(self.model, prompts, cache)
-        sequences = [sequence for _, sequence in rows]
+        rollouts = [rollout for _, rollout in rows]
         sources = torch.tensor([source for source, _ in rows], device=self.model.device)
-        lengths = torch.tensor([len(sequence.request.prompt) for sequence in sequences], device=self.model.device)
-        self._cache.add(cache, sources, lengths, max(sequence.room for sequence in sequences))
-        self._running += sequences
-        self._extend(sequences, hidden[sources])
+        lengths = torch.tensor([len(rollout.request.prompt) for rollout in rollouts], device=self.model.device)
+        self._cache.add(cache, sources, lengths, max(rollout.room for rollout in rollouts))
+        self._running += rollouts
+        self._extend(rollouts, hidden[sources])
 
     def _decode(self) -> None:
-        """One more token for every running sequence."""
-        last = torch.tensor([[sequence.tokens[-1]] for sequence in self._running], device=self.model.device)
+        """One more token for every running rollout."""
+        last = torch.tensor([[rollout.tokens[-1]] for rollout in self._running], device=self.model.device)
         hidden = self.model.hidden(
             input_ids=last,
             position_ids=self._cache.lengths[: len(self._running), None],
@@ -184,36 +190,40 @@ class Sampler:
         )
         self._cache.advance()
         self._extend(self._running, hidden[:, 0])
-        self._leave([row for row, sequence in enumerate(self._running) if _reason(self.model, sequence)])
+        self._leave_finished(0)
+
+    def _leave_finished(self, first: int) -> None:
+        """Take out what is finished among the rows from `first` on."""
+        self._leave([row for row in range(first, len(self._running)) if _reason(self.model, self._running[row])])
 
     def _leave(self, rows: list[int]) -> None:
-        """Take sequences out of the batch and finish those that were not cancelled; the last row fills each gap."""
+        """Take rollouts out of the batch and finish those that were not cancelled; the last row fills each gap."""
         for row in reversed(rows):
-            sequence = self._running[row]
+            rollout = self._running[row]
             self._cache.remove(row)
             self._running[row] = self._running[-1]
             self._running.pop()
-            if not sequence.cancelled:
-                _finish(self.model, sequence)
+            if not rollout.cancelled:
+                _finish(self.model, rollout)
 
-    def _extend(self, sequences: Sequence[Rollout], hidden: Tensor) -> Sequence[Rollout]:
-        """Give each sequence the token that follows its hidden state [sequence, hidden]; the same sequences."""
-        for begin in range(0, len(sequences), _HEAD_ROWS):
-            part = sequences[begin : begin + _HEAD_ROWS]
+    def _extend(self, rollouts: Sequence[Rollout], hidden: Tensor) -> Sequence[Rollout]:
+        """Give each rollout the token that follows its hidden state [rollout, hidden]; the same rollouts."""
+        for begin in range(0, len(rollouts), _HEAD_ROWS):
+            part = rollouts[begin : begin + _HEAD_ROWS]
             logits = self.model.logits(hidden[begin : begin + _HEAD_ROWS])
-            tokens = next_tokens(logits, [self._draw(sequence) for sequence in part])
+            tokens = next_tokens(logits, [self._draw(rollout) for rollout in part])
             reports = token_logprobs(logits, tokens, [s.request.sampling.top_logprobs for s in part])
-            for sequence, token, report in zip(part, tokens, reports, strict=True):
-                sequence.tokens.append(token)
+            for rollout, token, report in zip(part, tokens, reports, strict=True):
+                rollout.tokens.append(token)
                 if report is not None:
-                    sequence.logprobs.append(report)
-                if sequence.node is not None:
-                    sequence.node = sequence.node.children.get(token)
-        return sequences
+                    rollout.logprobs.append(report)
+                if rollout.node is not None:
+                    rollout.node = rollout.node.children.get(token)
+        return rollouts
 
-    def _draw(self, sequence: Rollout) -> Draw:
-        allowed = sequence.node.allowed(self.model.end_tokens) if sequence.node else None
-        return Draw(sequence.request.sampling, sequence.uniform, allowed)
+    def _draw(self, rollout: Rollout) -> Draw:
+        allowed = rollout.node.allowed(self.model.end_tokens) if rollout.node else None
+        return Draw(rollout.request.sampling, rollout.uniform, allowed)
 
     @torch.inference_mode()
     def score(self, sequences: Sequence[Sequence[int]], top: int = 0) -> list[list[TokenLogprobs]]:
@@ -235,30 +245,30 @@ class Sampler:
         return reports
 
 
-def _reason(model: LanguageModel, sequence: Rollout) -> FinishReason | None:
-    """Why the sequence is finished; None while it is not."""
-    sampling = sequence.request.sampling
-    if sequence.tokens[-1] in model.end_tokens:
+def _reason(model: LanguageModel, rollout: Rollout) -> FinishReason | None:
+    """Why the rollout is finished; None while it is not."""
+    sampling = rollout.request.sampling
+    if rollout.tokens[-1] in model.end_tokens:
         return "stop"
-    if sampling.choices and (sequence.node is None or not sequence.node.children):
+    if sampling.choices and (rollout.node is None or not rollout.node.children):
         return "stop"
-    if sampling.stop and _stop_at(_tail(model, sequence), sampling.stop) is not None:
+    if sampling.stop and _stop_at(_tail(model, rollout), sampling.stop) is not None:
         return "stop"
-    return "length" if len(sequence.tokens) >= sampling.max_tokens else None
+    return "length" if len(rollout.tokens) >= sampling.max_tokens else None
 
 
-def _finish(model: LanguageModel, sequence: Rollout) -> None:
-    reason = _reason(model, sequence) or "length"
-    tokens = sequence.tokens[:-1] if sequence.tokens[-1] in model.end_tokens else sequence.tokens
-    text = model.decode(tokens, after=sequence.request.prompt)
-    cut = _stop_at(text, sequence.request.sampling.stop)
-    sequence.done(Generation(text[:cut], tuple(sequence.tokens), reason, tuple(sequence.logprobs)))
+def _finish(model: LanguageModel, rollout: Rollout) -> None:
+    reason = _reason(model, rollout) or "length"
+    tokens = rollout.tokens[:-1] if rollout.tokens[-1] in model.end_tokens else rollout.tokens
+    text = model.decode(tokens, after=rollout.request.prompt)
+    cut = _stop_at(text, rollout.request.sampling.stop)
+    rollout.done(Generation(text[:cut], tuple(rollout.tokens), reason, tuple(rollout.logprobs)))
 
 
-def _tail(model: LanguageModel, sequence: Rollout) -> str:
+def _tail(model: LanguageModel, rollout: Rollout) -> str:
     """Text of the last tokens, enough for a stop text that the newest one completes."""
-    longest = max(len(stop.encode()) for stop in sequence.request.sampling.stop)
-    return model.decode(sequence.tokens[-longest - 4 :], after=sequence.request.prompt)
+    longest = max(len(stop.encode()) for stop in rollout.request.sampling.stop)
+    return model.decode(rollout.tokens[-longest - 4 :], after=rollout.request.prompt)
 
 
 def _stop_at(text: str, stops: Sequence[str]) -> int | None:
