@@ -8,6 +8,7 @@ number.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 from constitution.document import Principle
@@ -136,7 +137,7 @@ class Judge:
         """P(yes) for a question about one completion."""
         messages = render(
             "proposition",
-            conversation=_dialogue(prompt),
+            conversation=_dialogue(prompt.messages),
             response=neutralise(completion.text),
             question=_one_line(question),
         )
@@ -238,7 +239,7 @@ def pair_messages(listed: Comparison, principle: Principle) -> tuple[Message, Me
     """The exact prompt of one vote. The principle is shown as one line, so wrapping it differently changes nothing."""
     return render(
         "judge_pair",
-        conversation=_dialogue(listed.prompt),
+        conversation=_dialogue(listed.prompt.messages),
         a=neutralise(listed.a.text),
         b=neutralise(listed.b.text),
         principle=_one_line(principle.text),
@@ -246,10 +247,9 @@ def pair_messages(listed: Comparison, principle: Principle) -> tuple[Message, Me
     )
 
 
-def _dialogue(prompt: Prompt) -> str:
-    return conversation(
-        [Message(role=message.role, content=neutralise(message.content)) for message in prompt.messages]
-    )
+@lru_cache(maxsize=256)  # asked again for every principle and order
+def _dialogue(messages: tuple[Message, ...]) -> str:
+    return conversation([Message(role=message.role, content=neutralise(message.content)) for message in messages])
 
 
 def _one_line(text: str) -> str:

@@ -18,6 +18,7 @@ import httpx2
 import stamina
 
 from solon.errors import Failed, InvalidInput, ModelUnavailable
+from solon.lanes import Lanes
 from solon.records import Message
 from solon.replies import ChatChoice, ChatReply, TokenLogprob, explanation, read_reply, retry_after_s
 
@@ -155,10 +156,9 @@ class OpenAIChat:
             base_url=base_url,
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=httpx2.Timeout(connect=_CONNECT_TIMEOUT_S, read=timeout_s, write=timeout_s, pool=None),
-            limits=httpx2.Limits(max_connections=max_concurrency, max_keepalive_connections=max_concurrency),
             follow_redirects=False,
             trust_env=False,
-            transport=transport,
+            transport=transport or Lanes(tls=base_url.scheme == "https"),
         )
 
     async def __aenter__(self) -> Self:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from datetime import UTC, datetime
+from typing import Self
 
 import httpx2
 import pytest
@@ -15,6 +16,7 @@ from solon.replies import retry_after_s
 
 HELLO = [Message(role="system", content="Be brief."), Message(role="user", content="Hello?")]
 QUICK = RetryPolicy(budget_s=0.3, first_wait_s=0.01, max_wait_s=0.02)
+PATIENT = RetryPolicy(budget_s=60.0, first_wait_s=0.01, max_wait_s=0.02)
 ENDPOINT = "http://judge.internal:8000/v1"
 
 
@@ -111,7 +113,7 @@ async def test_a_refusal_field_reads_as_a_content_filter():
 @pytest.mark.parametrize("code", [408, 409, 429, 500, 502, 503, 504])
 async def test_a_passing_failure_is_retried(code: int):
     server = Server(failure(code), httpx2.ConnectError("refused"), answer("Hi."))
-    async with chat(server) as model:
+    async with chat(server, retry=PATIENT) as model:
         assert (await model.complete(HELLO, max_tokens=5)).choices[0].text == "Hi."
     assert len(server.requests) == 3
 
@@ -126,7 +128,7 @@ async def test_the_callers_fault_is_not_retried(code: int):
 async def test_retry_after_is_honoured():
     server = Server(failure(429, **{"Retry-After": "0.2"}), answer())
     started = time.monotonic()
-    async with chat(server) as model:
+    async with chat(server, retry=PATIENT) as model:
         await model.complete(HELLO, max_tokens=5)
     assert time.monotonic() - started >= 0.2
 
@@ -200,7 +202,7 @@ async def test_messages_name_neither_endpoint_nor_key():
 async def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    async with _listening() as port, OpenAIChat("local", f"http://127.0.0.1:{port}/v1", "m", retry=QUICK) as model:
+    async with Listening() as server, local(server) as model:
         assert (await model.complete(HELLO, max_tokens=5)).choices[0].text == "Hi."
 
 
@@ -227,23 +229,43 @@ def test_an_endpoint_that_is_no_url_is_named():
     assert caught.value.field == "models.qwen-judge.endpoint"
 
 
-class _listening:
-    """A real socket that answers every request with one completion."""
+async def test_connections_are_kept_and_no_more_are_opened_than_requests_in_flight():
+    async with Listening() as server, local(server, max_concurrency=2) as model:
+        for _ in range(3):
+            await asyncio.gather(*(model.complete(HELLO, max_tokens=5) for _ in range(4)))
+        assert server.connections <= 2
 
-    async def __aenter__(self) -> int:
-        body = answer().content
 
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = next(int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if b"content-length" in line)
-            await reader.readexactly(length)
-            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-            await writer.drain()
-            writer.close()
+def local(server: "Listening", max_concurrency: int = 64) -> OpenAIChat:
+    endpoint = f"http://127.0.0.1:{server.port}/v1"
+    return OpenAIChat("local", endpoint, "m", max_concurrency=max_concurrency, retry=PATIENT)
 
-        self.server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        return self.server.sockets[0].getsockname()[1]
+
+class Listening:
+    """A real socket that answers every request with one completion; `connections` counts those it accepted."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.server.close()
-        await self.server.wait_closed()
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        body = answer().content
+        while not reader.at_eof():
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+            except asyncio.IncompleteReadError:
+                break
+            lengths = [int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if b"content-length" in line]
+            await reader.readexactly(lengths[0])
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            await writer.drain()
+        writer.close()
