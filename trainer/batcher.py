@@ -44,7 +44,7 @@ class Batcher:
         """Args:
         compute: held while computing; models of one process share it, so that they take turns on the cores.
         max_outstanding: sequences accepted and not finished, at most.
-        on_death: called when the thread ends for any reason.
+        on_death: called when the thread ends without having been told to.
         """
         self.model = sampler.model
         self.max_outstanding = max_outstanding
@@ -107,8 +107,10 @@ class Batcher:
                 with self._compute:
                     self._sampler.step()
         finally:
+            crashed = not self._stopping
             self._fail_open()
-            self._on_death()
+            if crashed:
+                self._on_death()
 
     def _take(self) -> bool:
         """Wait for work and hand it to the sampler; False when it is time to stop."""

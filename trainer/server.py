@@ -1,46 +1,32 @@
 """A small OpenAI-compatible server over `trainer.sampling`: several models, batching across requests, bounded queue.
 
-    python -m trainer.server --model NAME=DIR [--model NAME=DIR ...] [--host 127.0.0.1] [--port 0] [--api-key-env VAR]
-
-Prints one JSON line on stdout when it is ready, {"event": "listening", "port": N}, or {"event": "error", ...} when it
-cannot start. Ends on SIGTERM and when the process that started it is gone.
-
     GET  /health              GET /v1/models
     POST /v1/chat/completions POST /v1/completions      fields: `openai_requests`; any other field is a 400 naming it
+
+This module is the HTTP application; `python -m trainer.server` runs it as a process (`server_process`).
 """
 
-import argparse
 import asyncio
 import hmac
-import ipaddress
-import json
-import os
-import signal
-import socket
 import sys
-import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-import uvicorn
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from solon.errors import Busy, InvalidInput, SolonError, UsageError
+from solon.errors import Busy, SolonError, UsageError
 from trainer.batcher import Batcher
 from trainer.decoding import Sampling
 from trainer.language_model import LanguageModel
 from trainer.openai_replies import chat_completion, text_completion
 from trainer.openai_requests import ChatCompletionRequest, CompletionRequest, SamplingFields
-from trainer.sampling import Generation, Request, Sampler
+from trainer.sampling import Generation, Request
 
 BodyT = TypeVar("BodyT", ChatCompletionRequest, CompletionRequest)
 T = TypeVar("T")
@@ -67,7 +53,7 @@ class ApiError(Exception):
 class Service:
     """What the routes work with."""
 
-    batchers: dict[str, Batcher]
+    batchers: Mapping[str, Batcher]
     api_key: str | None
     started: int
 
@@ -79,22 +65,10 @@ class Service:
         return self.batchers[name]
 
 
-def application(batchers: dict[str, Batcher], *, api_key: str | None = None) -> Starlette:
-    """The ASGI application; its lifespan starts and stops the batchers."""
+def application(batchers: Mapping[str, Batcher], *, api_key: str | None = None) -> Starlette:
+    """The ASGI application over running batchers; models may be added to the mapping later."""
     service = Service(batchers, api_key, int(time.time()))
-
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        for batcher in batchers.values():
-            batcher.start()
-        try:
-            yield
-        finally:
-            for batcher in batchers.values():
-                batcher.stop()
-
     return Starlette(
-        lifespan=lifespan,
         routes=[
             Route("/health", _route(service, _health, public=True)),
             Route("/v1/models", _route(service, _models)),
@@ -107,7 +81,9 @@ def application(batchers: dict[str, Batcher], *, api_key: str | None = None) -> 
 Handler = Callable[[Service, HttpRequest], Awaitable[dict[str, Any]]]
 
 
-def _route(service: Service, handler: Handler, *, public: bool = False) -> Callable[[HttpRequest], Awaitable[JSONResponse]]:
+def _route(
+    service: Service, handler: Handler, *, public: bool = False
+) -> Callable[[HttpRequest], Awaitable[JSONResponse]]:
     async def endpoint(request: HttpRequest) -> JSONResponse:
         try:
             if not public:
@@ -276,106 +252,7 @@ async def _disconnected(http: HttpRequest) -> None:
         pass
 
 
-class Server(uvicorn.Server):
-    """Says on stdout that it listens, and ends with the process that started it."""
-
-    def __init__(self, config: uvicorn.Config, port: int) -> None:
-        super().__init__(config)
-        self._port, self._parent = port, os.getppid()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Announce the port once requests are taken."""
-        await super().startup(sockets)
-        if self.started:
-            say({"event": "listening", "port": self._port})
-
-    async def on_tick(self, counter: int) -> bool:
-        """True when it is time to end; called ten times a second."""
-        orphaned = counter % 10 == 0 and os.getppid() != self._parent
-        return orphaned or await super().on_tick(counter)
-
-
-def say(event: dict[str, Any]) -> None:
-    """One JSON line on stdout."""
-    sys.stdout.write(json.dumps(event) + "\n")
-    sys.stdout.flush()
-
-
-def serve(options: argparse.Namespace) -> None:
-    """Load the models and serve until told to end."""
-    api_key = _api_key(options.api_key_env, options.host)
-    torch.set_num_threads(options.threads)
-    listener = _listener(options.host, options.port)
-    compute = threading.Lock()
-    servers: list[Server] = []
-
-    def end() -> None:
-        for server in servers:
-            server.should_exit = True
-
-    batchers: dict[str, Batcher] = {}
-    for name, path in options.model:
-        sampler = Sampler(LanguageModel.load(path, name, options.precision), max_rows=options.max_rows)
-        batchers[name] = Batcher(sampler, compute, max_outstanding=options.max_outstanding, on_death=end)
-    config = uvicorn.Config(
-        application(batchers, api_key=api_key), log_level="warning", access_log=False, timeout_graceful_shutdown=5
-    )
-    servers.append(Server(config, listener.getsockname()[1]))
-    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when it has ended; then it is done with
-    servers[0].run(sockets=[listener])
-
-
-def _api_key(variable: str | None, host: str) -> str | None:
-    key = os.environ.get(variable, "") if variable else None
-    if key == "":
-        raise InvalidInput(f"the key in ${variable} is not set", field="--api-key-env", remedy=f"export {variable}=...")
-    if key is None and not _is_loopback(host):
-        raise InvalidInput(
-            f"{host} can be reached from elsewhere", field="--host", remedy="name a key with --api-key-env, or bind 127.0.0.1"
-        )
-    return key
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048)
-    except OSError as error:
-        raise InvalidInput(f"cannot listen on {host}:{port}: {error.strerror}", field="--port", remedy="--port 0 takes a free one") from error
-
-
-def _named_directory(text: str) -> tuple[str, Path]:
-    name, equals, directory = text.partition("=")
-    if not (name and equals and directory):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR")
-    return name, Path(directory)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve as the command line says; the exit code."""
-    parser = argparse.ArgumentParser("trainer.server", description="An OpenAI-compatible server of local models.")
-    parser.add_argument("--model", action="append", type=_named_directory, required=True, metavar="NAME=DIR")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--api-key-env", help="variable that holds the key clients must send")
-    parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--max-rows", type=int, default=128, help="sequences sampled at once, per model")
-    parser.add_argument("--max-outstanding", type=int, default=1024, help="sequences accepted and unfinished, per model")
-    try:
-        serve(parser.parse_args(arguments))
-    except SolonError as error:
-        say({"event": "error", "message": str(error), "remedy": error.remedy})
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    return 0
-
-
 if __name__ == "__main__":
+    from trainer.server_process import main
+
     sys.exit(main())
