@@ -74,19 +74,28 @@ def lines(series: Mapping[str, Points], title: str, *, include: Sequence[float] 
 
 def _axes(frame: _Frame, ticks: Sequence[float]) -> Markup:
     inner = Markup("").join(
-        Markup('<path class="grid" d="M{x0} {y:.1f}H{x1}"/><text x="{tx}" y="{ty:.1f}" text-anchor="end">{label}</text>').format(
-            x0=_LEFT, x1=WIDTH - _RIGHT, y=frame.height(tick), tx=_LEFT - 6, ty=frame.height(tick) + 3.5, label=number(tick)
+        Markup(
+            '<path class="grid" d="M{x0} {y:.1f}H{x1}"/><text x="{tx}" y="{ty:.1f}" text-anchor="end">{label}</text>'
+        ).format(
+            x0=_LEFT,
+            x1=WIDTH - _RIGHT,
+            y=frame.height(tick),
+            tx=_LEFT - 6,
+            ty=frame.height(tick) + 3.5,
+            label=number(tick),
         )
         for tick in ticks
     )
-    ends = Markup('<text x="{x0}" y="{y}">step {a:.0f}</text><text x="{x1}" y="{y}" text-anchor="end">{b:.0f}</text>').format(
-        x0=_LEFT, x1=WIDTH - _RIGHT, y=HEIGHT - 8, a=frame.x[0], b=frame.x[1]
-    )
+    ends = Markup(
+        '<text x="{x0}" y="{y}">step {a:.0f}</text><text x="{x1}" y="{y}" text-anchor="end">{b:.0f}</text>'
+    ).format(x0=_LEFT, x1=WIDTH - _RIGHT, y=HEIGHT - 8, a=frame.x[0], b=frame.x[1])
     return inner + ends
 
 
 def _rule(frame: _Frame, value: float) -> Markup:
-    return Markup('<path class="rule" d="M{x0} {y:.1f}H{x1}"/>').format(x0=_LEFT, x1=WIDTH - _RIGHT, y=frame.height(value))
+    return Markup('<path class="rule" d="M{x0} {y:.1f}H{x1}"/>').format(
+        x0=_LEFT, x1=WIDTH - _RIGHT, y=frame.height(value)
+    )
 
 
 def _path(frame: _Frame, points: Points, classes: str) -> Markup:
@@ -126,11 +135,11 @@ def shares(parts: Mapping[str, float], title: str) -> Markup:
     for index, (name, value) in enumerate(parts.items()):
         width = 100 * value / total
         rects.append(
-            Markup('<rect class="part part-{i}" x="{x:.2f}" y="0" width="{w:.2f}" height="10"><title>{t}</title></rect>').format(
-                i=index % 6, x=left, w=max(width - 0.25, 0.1), t=f"{name}: {number(value)}"
-            )
+            Markup(
+                '<rect class="part part-{i}" x="{x:.2f}" y="0" width="{w:.2f}" height="10"><title>{t}</title></rect>'
+            ).format(i=index % 6, x=left, w=max(width - 0.25, 0.1), t=f"{name}: {number(value)}")
         )
         left += width
-    return Markup('<svg class="shares" viewBox="0 0 100 10" preserveAspectRatio="none" role="img" aria-label="{t}">{r}</svg>').format(
-        t=escape(title), r=Markup("").join(rects)
-    )
+    return Markup(
+        '<svg class="shares" viewBox="0 0 100 10" preserveAspectRatio="none" role="img" aria-label="{t}">{r}</svg>'
+    ).format(t=escape(title), r=Markup("").join(rects))

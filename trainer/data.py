@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -95,12 +95,18 @@ class Encoder:
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", max_length: int) -> None:
         if not tokenizer.chat_template:
-            raise InvalidInput("the model's tokenizer has no chat template", field="model", remedy="add chat_template.jinja to the model directory")
+            raise InvalidInput(
+                "the model's tokenizer has no chat template",
+                field="model",
+                remedy="add chat_template.jinja to the model directory",
+            )
         if tokenizer.eos_token_id is None:
-            raise InvalidInput("the model's tokenizer has no EOS token", field="model", remedy="set eos_token in tokenizer_config.json")
+            raise InvalidInput(
+                "the model's tokenizer has no EOS token", field="model", remedy="set eos_token in tokenizer_config.json"
+            )
         self.max_length = max_length
-        self._tokenizer = tokenizer
-        self._control_tokens = tuple(t for t in tokenizer.all_special_tokens if isinstance(t, str) and t)
+        self._tokenizer: Any = tokenizer  # typed too loosely in transformers
+        self._control_tokens = tuple(t for t in tokenizer.all_special_tokens if t)
         self._tail, self._closing = self._turn_end()
 
     def _turn_end(self) -> tuple[list[int], list[int]]:
@@ -183,7 +189,9 @@ def _sample(line: bytes, where: str) -> Sample:
         return Sample.model_validate_json(line)
     except ValidationError as error:
         reason = error.errors(include_url=False, include_input=False)[0]["msg"]
-        raise InvalidInput(f"no sample: {reason}", field=where, remedy="write it with trainer.data.write_samples") from error
+        raise InvalidInput(
+            f"no sample: {reason}", field=where, remedy="write it with trainer.data.write_samples"
+        ) from error
 
 
 def write_samples(path: Path, samples: Iterable[Sample]) -> None:

@@ -10,9 +10,8 @@ Both are means over sequences with a standard error. A completion cut by its tok
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from math import nan
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -29,10 +28,10 @@ class Divergence:
 
     kl_nats: float
     """Mean of k1."""
-    standard_error: float
-    """Of `kl_nats`; NaN for a single sequence."""
+    standard_error: float | None
+    """Of `kl_nats`; None for a single sequence."""
     k3_nats: float
-    k3_standard_error: float
+    k3_standard_error: float | None
     sequences: int
     mean_tokens: float
     """Completion tokens per sequence."""
@@ -73,8 +72,8 @@ def divergence(
     return Divergence(fmean(k1), _standard_error(k1), fmean(k3), _standard_error(k3), len(rows), tokens)
 
 
-def _standard_error(values: Sequence[float]) -> float:
-    return stdev(values) / len(values) ** 0.5 if len(values) > 1 else nan
+def _standard_error(values: Sequence[float]) -> float | None:
+    return stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
 
 
 def _batch(rows: Sequence[tuple[list[int], list[int]]], where: torch.device) -> tuple[Tensor, Tensor]:
@@ -94,6 +93,7 @@ def completion_logps(model: PreTrainedModel, ids: Tensor, mask: Tensor, temperat
     """
     hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
     wanted = mask[:, 1:]
-    logits = model.get_output_embeddings()(hidden[wanted]).float() / temperature
+    head = cast(torch.nn.Module, model.get_output_embeddings())
+    logits = head(hidden[wanted]).float() / temperature
     chosen = torch.log_softmax(logits, dim=-1).gather(-1, ids[:, 1:][wanted].unsqueeze(-1)).squeeze(-1)
     return chosen.new_zeros(wanted.shape).masked_scatter(wanted, chosen)

@@ -106,11 +106,11 @@ class SoftDPOTrainer(DPOTrainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        columns = cast(list[str], self._signature_columns)
+        columns: list[str] = self._signature_columns
         if "p_chosen" not in columns:
             self._signature_columns = [*columns, "p_chosen"]
 
-    def _get_train_sampler(self, train_dataset: datasets.Dataset | None = None) -> LengthGroups:
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroups:
         return LengthGroups(self._lengths, self.args.train_batch_size, self.args.seed)
 
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -149,7 +149,7 @@ class SoftDPOTrainer(DPOTrainer):
         return outputs.log_probs
 
     def _record(self, reward_chosen: Tensor, reward_rejected: Tensor, chosen: Tensor, rejected: Tensor) -> None:
-        metrics = self._metrics["train" if self.model.training else "eval"]
+        metrics = self._metrics["train"]
         values = {
             "rewards/chosen": reward_chosen,
             "rewards/rejected": reward_rejected,
@@ -159,7 +159,7 @@ class SoftDPOTrainer(DPOTrainer):
             "logps/rejected": rejected,
         }
         for name, value in values.items():
-            metrics[name].append(self.accelerator.gather(value).mean().item())
+            metrics[name].append(cast(Tensor, self.accelerator.gather(value)).mean().item())
 
 
 class _Report(TrainerCallback):
@@ -208,7 +208,9 @@ def _arguments(config: DPOConfig, scratch: Path) -> TRLConfig:
     try:
         return TRLConfig(**(ours | config.trl))
     except (TypeError, ValueError) as error:
-        raise InvalidInput(str(error).splitlines()[0], field="trl", remedy="see the documentation of trl.DPOConfig") from error
+        raise InvalidInput(
+            str(error).splitlines()[0], field="trl", remedy="see the documentation of trl.DPOConfig"
+        ) from error
 
 
 def as_dataset(pairs: Sequence[TokenPair]) -> datasets.Dataset:

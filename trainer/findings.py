@@ -120,7 +120,8 @@ def constitution_text(constitution: Constitution) -> ConstitutionText:
         summary=constitution.summary or "",
         content_hash=content_hash(constitution),
         principles=tuple(
-            PrincipleText(id=p.id, title=p.title or p.id, text=p.text, weight=p.weight, veto=p.veto) for p in constitution.principles
+            PrincipleText(id=p.id, title=p.title or p.id, text=p.text, weight=p.weight, veto=p.veto)
+            for p in constitution.principles
         ),
         rules=tuple(f"{rule.id}: {rule.reward:+g} when {rule.when}" for rule in constitution.rules),
     )

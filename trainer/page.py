@@ -45,16 +45,15 @@ def _template() -> Template:
 def headline(report: Report) -> tuple[str, ...]:
     """What happened, in up to four sentences for people."""
     sentences = [_moved(measure) for measure in _leading(report.measures)]
+    first = report.measures[0] if report.measures else None
+    if first is not None and first.control is not None:
+        left = show(first, first.control)
+        sentences.append(f"The same training on shuffled labels, the control, left {first.title.lower()} at {left}.")
     if report.win_rate is not None:
         w = report.win_rate
         sentences.append(
             f"The judge prefers the model after training in {percent(w.value)} of {w.n} comparisons"
-            f" (95 % interval {percent(w.low)} to {percent(w.high)})."
-        )
-    first = report.measures[0] if report.measures else None
-    if first is not None and first.control is not None:
-        sentences.append(
-            f"A control, trained the same way on the same pairs with shuffled labels, ends at {show(first, first.control)}."
+            f" (95\u00a0% interval {percent(w.low)} to {percent(w.high)})."
         )
     return tuple(sentences)
 
@@ -67,44 +66,42 @@ def _leading(measures: Sequence[Measure]) -> list[Measure]:
 
 def _moved(measure: Measure) -> str:
     before, after = show(measure, measure.before), show(measure, measure.after)
-    if before == after:
-        return f"{measure.title} stayed at {after}."
-    verb = "rose" if measure.after.value > measure.before.value else "fell"
+    if change(measure)[1] == "same":
+        return f"{measure.title} stayed about where it was: {before} before, {after} after."
+    verb = "rose" if measure.difference.value > 0 else "fell"
     return f"{measure.title} {verb} from {before} to {after}."
 
 
 def percent(share: float) -> str:
     """A share as a whole percentage, with one decimal below 10 %."""
     value = 100 * share
-    return f"{value:.1f} %" if 0 < value < 9.95 else f"{value:.0f} %"
+    return f"{value:.1f}\u00a0%" if 0 < value < 9.95 else f"{value:.0f}\u00a0%"
 
 
 def show(measure: Measure, interval: Interval) -> str:
     """The value in the measure's unit."""
     if measure.unit == "share":
         return percent(interval.value)
-    return f"{charts.number(round(interval.value, 2))} words" if measure.unit == "words" else charts.number(round(interval.value, 3))
+    return f"{interval.value:.0f}\u00a0words" if measure.unit == "words" else charts.number(round(interval.value, 2))
 
 
-def change(measure: Measure) -> tuple[str, str]:
-    """The change in points or units, and `better`, `worse` or `same`.
+def change(measure: Measure) -> tuple[str, str, str]:
+    """The change with its sign, what to call it, and its interval.
 
-    It is `same` while a paired interval holds 0 or, without one, while the two intervals overlap.
+    It is called `same` while the interval holds 0, `moved` where no direction is better, else `better` or `worse`.
     """
-    delta = measure.after.value - measure.before.value
-    text = f"{100 * delta:+.1f} pts" if measure.unit == "share" else f"{delta:+.2f}"
-    return text.replace("-", "\u2212"), _verdict(measure, delta)
+    found = measure.difference
+    points, unit = (100.0, " pts") if measure.unit == "share" else (1.0, "")
+    value, low, high = (f"{points * x:+.1f}".replace("-", "\u2212") for x in (found.value, found.low, found.high))
+    return f"{value}{unit}", _verdict(measure), f"{low} to {high}"
 
 
-def _verdict(measure: Measure, delta: float) -> str:
-    paired = measure.difference
-    if paired is not None:
-        unclear = paired.low <= 0 <= paired.high
-    else:
-        unclear = measure.after.low <= measure.before.high and measure.before.low <= measure.after.high
-    if unclear or measure.better == "neither":
+def _verdict(measure: Measure) -> str:
+    if measure.difference.low <= 0 <= measure.difference.high:
         return "same"
-    return "better" if (delta < 0) == (measure.better == "lower") else "worse"
+    if measure.better == "neither":
+        return "moved"
+    return "better" if (measure.difference.value < 0) == (measure.better == "lower") else "worse"
 
 
 def _panels(training: dict[str, Curve]) -> list[dict[str, Any]]:
@@ -117,7 +114,11 @@ def _panels(training: dict[str, Curve]) -> list[dict[str, Any]]:
         return charts.lines(series, title, include=include)
 
     return [
-        {"title": "Loss", "text": "Nats per pair; ln 2 = 0.693 is knowing nothing.", "chart": chart("Loss", "loss", 0.693)},
+        {
+            "title": "Loss",
+            "text": "Nats per pair; ln 2 = 0.693 is knowing nothing.",
+            "chart": chart("Loss", "loss", 0.693),
+        },
         {
             "title": "Reward margin",
             "text": "How much more the policy has come to favour the chosen completion, times beta.",
@@ -130,7 +131,7 @@ def _panels(training: dict[str, Curve]) -> list[dict[str, Any]]:
         },
         {
             "title": "Chosen reward",
-            "text": "Below zero, chosen completions became less likely too; a chosen-likelihood term guards against it.",
+            "text": "Below zero, chosen completions became less likely too; `sft_weight` guards against it.",
             "chart": chart("Chosen reward", "reward_chosen", 0.0),
         },
     ]

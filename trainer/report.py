@@ -1,7 +1,7 @@
 """The report of a run: one self-contained HTML page and the same as JSON. Torch-free.
 
-The page says what changed, under which principles, from which pairs, and what a control does under the same training. It
-needs no network: style and charts are in it, for light, dark and print.
+The page says what changed, under which principles, from which pairs, and what a control does under the same training.
+It needs no network: style and charts are in it, for light, dark and print.
 """
 
 from pathlib import Path

@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +24,8 @@ from typing import IO, Any
 from solon.datasets import read_manifest, read_pairs
 from solon.errors import InvalidInput, NotFound, SolonError
 from trainer.config import DPOConfig, KLConfig, read_config
+from trainer.data import Encoder, TokenPair, examples, read_samples
+from trainer.publishing import published
 
 Emit = Callable[..., None]
 """Writes one event: a name and its fields."""
@@ -58,12 +60,11 @@ def run(config: DPOConfig | KLConfig, emit: Emit) -> None:
 
 def _dpo(config: DPOConfig, emit: Emit) -> None:
     from trainer import checkpoint, dpo
-    from trainer.data import Encoder, TokenPair, examples
 
     started = time.monotonic()
     drops: Counter[str] = Counter()
     rows, manifest = list(read_pairs(config.pairs)), _manifest(config.pairs)
-    with checkpoint.published(config.output) as scratch:
+    with published(config.output) as scratch:
         model, tokenizer = checkpoint.load(config.model, "model")
         encoder = Encoder(tokenizer, _within(config.max_length, model))
         seed = config.seed if config.shuffle_labels else None
@@ -71,7 +72,9 @@ def _dpo(config: DPOConfig, emit: Emit) -> None:
         pairs: list[TokenPair] = _keep((encoder.pair(example) for example in kept), drops)
         if not pairs:
             raise InvalidInput(
-                f"none of the {len(rows)} pairs can be trained on: {_spell(drops)}", field="pairs", remedy="label more prompts"
+                f"none of the {len(rows)} pairs can be trained on: {_spell(drops)}",
+                field="pairs",
+                remedy="label more prompts",
             )
         emit("phase", name="train", pairs=len(pairs), dropped=dict(drops))
         with _curve(scratch / "metrics.jsonl", emit) as curve:
@@ -87,17 +90,20 @@ def _dpo(config: DPOConfig, emit: Emit) -> None:
 
 def _kl(config: KLConfig, emit: Emit) -> None:
     from trainer import checkpoint
-    from trainer.data import Encoder, read_samples
     from trainer.divergence import divergence
 
     started = time.monotonic()
     drops: Counter[str] = Counter()
     rows = list(read_samples(config.samples))
-    with checkpoint.published(config.output) as scratch:
+    with published(config.output) as scratch:
         policy, tokenizer = checkpoint.load(config.policy, "policy")
         reference, _ = checkpoint.load(config.reference, "reference")
         if policy.config.vocab_size != reference.config.vocab_size:
-            raise InvalidInput("policy and reference have different vocabularies", field="reference", remedy="compare a model with its own base")
+            raise InvalidInput(
+                "policy and reference have different vocabularies",
+                field="reference",
+                remedy="compare a model with its own base",
+            )
         encoder = Encoder(tokenizer, _within(config.max_length, policy))
         kept: list[tuple[list[int], list[int]]] = _keep((encoder.sample(row) for row in rows), drops)
         emit("phase", name="measure", samples=len(kept), dropped=dict(drops))
@@ -157,7 +163,7 @@ class _Curve:
 
 
 @contextmanager
-def _curve(path: Path, emit: Emit) -> Iterator[_Curve]:
+def _curve(path: Path, emit: Emit) -> Generator["_Curve"]:
     with path.open("w", encoding="utf-8") as file:
         yield _Curve(file, emit)
 

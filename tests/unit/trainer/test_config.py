@@ -58,5 +58,7 @@ def test_every_field_is_documented():
 
 
 def test_configuration_evaluation_and_report_import_without_torch():
-    code = "import sys, trainer.config, trainer.evaluate, trainer.report, trainer.data; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, trainer.config, trainer.evaluate, trainer.report, trainer.data; sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -53,6 +53,8 @@ def test_both_estimates_meet_the_exact_divergence_of_two_token_sequences(
     second = torch.multinomial(p2.exp()[first], 1).squeeze(1)
     samples = [(PROMPT, [int(a), int(b)]) for a, b in zip(first, second, strict=True)]
     found = divergence(policy, reference, samples, batch_size=500)
+    assert found.standard_error
+    assert found.k3_standard_error
     assert abs(found.kl_nats - exact) < 4 * found.standard_error
     assert abs(found.k3_nats - exact) < 4 * found.k3_standard_error
     assert found.k3_standard_error < found.standard_error

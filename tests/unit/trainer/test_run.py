@@ -21,9 +21,7 @@ def _child(tmp_path: Path, **config: Any) -> tuple[int, list[dict[str, Any]], st
     """Exit code, events and log of a child."""
     file = tmp_path / "config.json"
     file.write_text(json.dumps({"threads": 1, "output": str(tmp_path / "out"), **config}))
-    done = subprocess.run(
-        [sys.executable, "-m", "trainer.run", str(file)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "trainer.run", str(file)], capture_output=True, text=True, check=False)
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
@@ -53,7 +51,10 @@ def test_a_dpo_child_publishes_a_model_that_differs_from_its_base_in_the_weights
         assert (out / name).read_bytes() == (chat_model / name).read_bytes(), name
     assert (out / "model.safetensors").stat().st_size == (chat_model / "model.safetensors").stat().st_size
     assert (out / "model.safetensors").read_bytes() != (chat_model / "model.safetensors").read_bytes()
-    assert AutoModelForCausalLM.from_pretrained(str(out)).dtype == AutoModelForCausalLM.from_pretrained(str(chat_model)).dtype
+    assert (
+        AutoModelForCausalLM.from_pretrained(str(out)).dtype
+        == AutoModelForCausalLM.from_pretrained(str(chat_model)).dtype
+    )
     assert not list(tmp_path.glob(".out-*"))
 
 
