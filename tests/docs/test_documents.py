@@ -5,7 +5,6 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,14 @@ _BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
-def blocks(*languages: str) -> Iterator[object]:
+def blocks(*languages: str) -> list[object]:
     """Every fenced block in one of the languages, named by its file and place."""
-    for document in DOCUMENTS:
-        for index, match in enumerate(_BLOCK.finditer(document.read_text()), start=1):
-            if match[1] in languages:
-                yield pytest.param(match[2], id=f"{document.relative_to(ROOT)}#{index}")
+    return [
+        pytest.param(match[2], id=f"{document.relative_to(ROOT)}#{index}")
+        for document in DOCUMENTS
+        for index, match in enumerate(_BLOCK.finditer(document.read_text()), start=1)
+        if match[1] in languages
+    ]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
