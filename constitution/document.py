@@ -28,8 +28,7 @@ from constitution.schema import (
     Rule,
     Scope,
 )
-from constitution.source import MAX_BYTES, Problem, Source, SourceError, read
-from constitution.source import Path as FieldPath
+from constitution.source import MAX_BYTES, FieldPath, Problem, Source, SourceError, read
 from solon.errors import InvalidInput, NotFound
 
 __all__ = [

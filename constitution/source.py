@@ -25,7 +25,7 @@ from ruamel.yaml.events import (
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 16
 
-Path = tuple[str | int, ...]
+FieldPath = tuple[str | int, ...]
 """Keys and list indices from the root of the document."""
 
 
@@ -64,7 +64,7 @@ class Source:
         plain: dict[str, Any] = _plain(self.root)
         return plain
 
-    def position(self, path: Path) -> tuple[int, int]:
+    def position(self, path: FieldPath) -> tuple[int, int]:
         """Line and column of the deepest part of `path` that the file holds, from 1."""
         node: Any = self.root
         line, column = 0, 0
@@ -78,7 +78,7 @@ class Source:
             node = node[key]
         return line + 1, column + 1
 
-    def field(self, path: Path) -> str:
+    def field(self, path: FieldPath) -> str:
         """`path` as people write it, such as `principles[0].weight`."""
         node: Any = self.root
         written = ""
@@ -96,7 +96,7 @@ class Source:
         return written
 
 
-def path_of(field: str) -> Path:
+def path_of(field: str) -> FieldPath:
     """The path that `Source.field` writes as `field`."""
     return tuple(int(part) if part.isdecimal() else part for part in re.findall(r"[^.\[\]]+", field))
 
