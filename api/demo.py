@@ -1,11 +1,68 @@
 """`solon demo`: the main job on the built-in models, and the table that says what changed."""
 
 from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from api.recipes import Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from solon.intervals import Interval
+    from trainer.evaluate import WinRate
+    from trainer.report import Report
 
 
 def demo_recipe() -> Recipe:
     """The recipe of the demo, which ends within minutes on two cores."""
     with as_file(files("api").joinpath("demo.yaml")) as path:
         return load_recipe(path)
+
+
+def show_summary(summary: dict[str, Any], out: Path) -> None:
+    """What changed as a table, each number with what it means, and where the report is."""
+    from api.terminal import print_table, write
+    from trainer.report import Report
+
+    page = out / "report.html"
+    if not page.exists():
+        write(f"finished: {out}")
+        return
+    report = Report.model_validate_json((out / "report.json").read_bytes())
+    print_table(_table(report))
+    for flag in report.flags:
+        write(f"note: {flag}")
+    seconds = sum(summary["seconds"].values())
+    write(f"{seconds:.0f} s of work; the report with pairs, curves and examples: {page}")
+
+
+def _table(report: "Report") -> "Table":
+    """Before, after and control, with the control's column only where there is one."""
+    from rich.table import Table
+
+    controlled = report.control is not None or any(measure.control is not None for measure in report.measures)
+    table = Table("", "before", "after", *(["control"] if controlled else []), "what it means")
+    for measure in report.measures:
+        sides = (measure.before, measure.after, *([measure.control] if controlled else []))
+        table.add_row(measure.title, *(_shown(side, measure.unit) for side in sides), measure.meaning)
+    control = report.control
+    won = [_won(report.win_rate)] + ([_won(control.win_rate if control else None)] if controlled else [])
+    table.add_row("Win rate", "", *won, "Preferred to before by the judge, both orders, ties half; all prompts.")
+    drift = [_nats(report.kl_nats)] + ([_nats(control.kl_nats if control else None)] if controlled else [])
+    table.add_row("KL, nats", "", *drift, "Distance from the policy before, per completion.")
+    return table
+
+
+def _shown(value: "Interval | None", unit: str) -> str:
+    if value is None:
+        return "-"
+    return f"{100 * value.value:.1f} %" if unit == "share" else f"{value.value:.2f}"
+
+
+def _won(rate: "WinRate | None") -> str:
+    return "-" if rate is None else f"{100 * rate.value:.0f} % [{100 * rate.low:.0f}, {100 * rate.high:.0f}]"
+
+
+def _nats(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

@@ -47,6 +47,10 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     """Time that each step took when it was done, by step name."""
 
+    def latest(self, kind: str) -> dict[str, Any]:
+        """The result of the latest step of this type."""
+        return next(self.results[name] for name in reversed(self.results) if name.endswith(f"-{kind}"))
+
     def critic_digests(self) -> dict[str, str]:
         """Digests of all that decides a label besides the completions."""
         judge = self.recipe.judge

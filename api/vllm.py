@@ -1,6 +1,6 @@
 """Real vLLM for a registered model: the command line and environment that the critic relies on.
 
-vLLM lives in an environment of its own; its `vllm` command is found on PATH, or named by $SOLON_VLLM.
+vLLM lives in an environment of its own; its `vllm` command is found on PATH, or is named by the setting `vllm`.
 """
 
 import os
@@ -62,15 +62,16 @@ def serve_vllm(
     *,
     port: int,
     host: str = "127.0.0.1",
+    executable: str = "vllm",
     max_model_len: int | None = None,
     dtype: str | None = None,
 ) -> NoReturn:
     """Become vLLM serving `entry`: this process is replaced and does not return."""
-    executable = shutil.which(os.environ.get("SOLON_VLLM", "vllm"))
-    if executable is None:
+    found = shutil.which(executable)
+    if found is None:
         raise NotFound(
             "there is no vllm command here",
-            remedy="install vLLM in an environment of its own and set SOLON_VLLM to its vllm",
+            remedy="install vLLM in an environment of its own and set `vllm` (or SOLON_VLLM) to its command",
         )
     if host not in {"127.0.0.1", "::1", "localhost"} and entry.api_key_env is None:
         raise UsageError(
@@ -79,9 +80,9 @@ def serve_vllm(
             remedy=f"set models.{name}.api_key_env, or bind 127.0.0.1",
         )
     command = vllm_command(
-        name, entry, port=port, host=host, executable=executable, max_model_len=max_model_len, dtype=dtype
+        name, entry, port=port, host=host, executable=found, max_model_len=max_model_len, dtype=dtype
     )
-    os.execvpe(executable, command, vllm_environment(entry))
+    os.execvpe(found, command, vllm_environment(entry))
 
 
 def native_dtype(cpu_info: Path = Path("/proc/cpuinfo"), gpu: Path = Path("/dev/nvidia0")) -> str:

@@ -67,6 +67,9 @@ async def align(
         detail = {"remedy": error.remedy, "field": error.field, "kind": type(error).__name__}
         emit(Event(type="run_failed", message=error.message, detail=detail))
         raise
+    for name in ("report", "page"):
+        if name in run.artifacts:
+            shutil.copy(run.artifacts[name].path, out)
     summary = {"recipe": recipe.name, "out": str(out), "seconds": run.seconds, "steps": run.results}
     emit(Event(type="run_finished", message=recipe.name, detail=summary))
     return summary

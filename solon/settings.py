@@ -104,6 +104,8 @@ class Settings(Part):
     """Directory for what jobs write."""
     server: str = "http://127.0.0.1:8000"
     """The service that `solon job` talks to."""
+    vllm: str = "vllm"
+    """The vllm command; vLLM lives in an environment of its own."""
     limits: Limits = Limits()
     models: dict[ModelName, ModelEntry] = Field(default_factory=dict)
 

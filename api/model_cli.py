@@ -1,0 +1,76 @@
+"""`solon model ls | serve | import-llama2c`: the registered models."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from api.terminal import print_table, settings, write, write_json
+from solon.errors import Failed, InvalidInput
+
+app = typer.Typer(no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("ls")
+def list_models(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the registered models and where they are."""
+    from rich.table import Table
+
+    models = settings(context).models
+    if as_json:
+        write_json([{"name": name, **entry.model_dump(mode="json")} for name, entry in sorted(models.items())])
+        return
+    table = Table("name", "kind", "engine", "where")
+    for name, entry in sorted(models.items()):
+        table.add_row(name, entry.kind, entry.engine, entry.endpoint or entry.path or "")
+    print_table(table)
+
+
+@app.command("serve")
+def serve(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Registered name.")],
+    engine: Annotated[Literal["local", "vllm"], typer.Option(help="Our own small server, or vLLM.")] = "local",
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8001,
+    max_model_len: Annotated[int | None, typer.Option(min=2, help="vLLM: tokens of prompt and completion.")] = None,
+) -> None:
+    """Serve one model with an OpenAI-compatible API until interrupted."""
+    from api.engines import child_environment
+    from api.vllm import serve_vllm
+
+    configured = settings(context)
+    entry = configured.model(name)
+    if engine == "vllm":
+        serve_vllm(name, entry, port=port, host=host, max_model_len=max_model_len, executable=configured.vllm)
+    if max_model_len is not None:
+        raise InvalidInput("only vLLM takes it", field="--max-model-len", remedy="leave it out, or use --engine vllm")
+    command = [sys.executable, "-m", "trainer.server", "--model", f"{name}={entry.directory().resolve()}"]
+    command += ["--host", host, "--port", str(port)]
+    if entry.api_key_env is not None:
+        entry.api_key()
+        command += ["--api-key-env", entry.api_key_env]
+    os.execve(sys.executable, command, child_environment())
+
+
+@app.command("import-llama2c")
+def import_llama2c(
+    checkpoint: Annotated[Path, typer.Argument(metavar="MODEL.bin", help="llama2.c weights, version 0.")],
+    tokenizer: Annotated[Path, typer.Argument(metavar="TOKENIZER.bin", help="Its tokenizer.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Hugging Face directory to make.")],
+) -> None:
+    """Convert a llama2.c checkpoint, such as stories260K, to a local Hugging Face directory."""
+    command = [sys.executable, "-m", "trainer.llama2c", str(checkpoint), str(tokenizer), str(out)]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    if done.returncode == InvalidInput.exit_code:
+        raise InvalidInput(last)
+    if done.returncode != 0:
+        raise Failed(f"the import ended with code {done.returncode}: {last}")
+    write(f"imported: {out}")
+    write(f"use it: solon --set 'models.{out.name}={{kind: policy, path: {out}}}' ...")

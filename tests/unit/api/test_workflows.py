@@ -1,0 +1,246 @@
+"""Runs of a recipe with scripted models and a scripted trainer: steps, resuming, the report, failures."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.children import Progress
+from api.events import Event
+from api.recipes import Recipe
+from api.workflows import align
+from solon.chat import ChatModel, ChatReply
+from solon.documents import override, validated
+from solon.errors import Conflict, CoverageTooLow, InvalidInput, NotFound, TrainingFailed
+from solon.fakes import Call, ScriptedChat, first_slot_judge, keyword_judge, text_reply
+from solon.settings import Settings
+from trainer.config import DPOConfig, KLConfig
+from trainer.report import Report
+
+RECIPE: dict[str, Any] = {
+    "name": "tiny",
+    "constitution": "civic",
+    "judge": "starter-judge",
+    "prompts": {"limit": 6, "eval_limit": 5},
+    "steps": [{"type": "label", "candidates": 2}, {"type": "dpo", "control": True}, {"type": "evaluate"}],
+}
+
+
+def policy(*endings: str) -> ScriptedChat:
+    """Writes one of the endings, picked by the seed, after the question."""
+
+    def script(call: Call) -> ChatReply:
+        return text_reply(f"{call.text[:20]} {endings[(call.seed or 0) % len(endings)]}")
+
+    return ScriptedChat("scripted", script)
+
+
+class Models:
+    """Scripted models by name; trained models by what their directory says."""
+
+    def __init__(self, judge: ScriptedChat | None = None) -> None:
+        self.judge = judge or keyword_judge(["good"], ["bad"])
+        self.policy = policy("good", "bad")
+        self.trained = {"model": policy("good"), "control": policy("good", "bad")}
+        self.directories: dict[str, Path] = {}
+
+    async def chat(self, name: str) -> ChatModel:
+        """The model of this name."""
+        if name in self.directories:
+            return self.trained[self.directories[name].name]
+        return {"starter": self.policy, "starter-judge": self.judge}[name]
+
+    async def serve(self, directories: Mapping[str, Path]) -> None:
+        """Remember the directories."""
+        self.directories |= directories
+
+
+class Trainer:
+    """Makes model directories, and measures a divergence of 2 nats for the model and 1 for the control."""
+
+    def __init__(self, fails: str = "") -> None:
+        self.configs: list[DPOConfig | KLConfig] = []
+        self.fails = fails
+
+    async def __call__(self, config: DPOConfig | KLConfig, where: Path, progress: Progress) -> dict[str, Any]:
+        """The fields of a `done` event."""
+        self.configs.append(config)
+        if self.fails == config.type:
+            raise TrainingFailed("training failed: it diverged", remedy="lower the learning rate")
+        await asyncio.sleep(0)
+        progress(1, 1, {"loss": 0.5})
+        if isinstance(config, KLConfig):
+            nats = 1.0 if config.policy.name == "control" else 2.0
+            return {"result": {"kl_nats": nats, "standard_error": 0.1}}
+        config.output.mkdir(parents=True)
+        (config.output / "config.json").write_text(json.dumps({"shuffled": config.shuffle_labels, "beta": config.beta}))
+        (config.output / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n')
+        return {"pairs": 3, "dropped": {}, "metrics": {"loss": 0.5}}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    places: list[str] = []
+    for name in ("starter", "starter-judge"):
+        folder = tmp_path / "registered" / name
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        places.append(f"models.{name}.path={folder}")
+    return Settings.load(overrides=places, environment={})
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+class Runs:
+    """Runs recipes and remembers the events."""
+
+    def __init__(self, settings: Settings, out: Path) -> None:
+        self.settings = settings
+        self.out = out
+        self.models = Models()
+        self.trainer = Trainer()
+        self.events: list[Event] = []
+
+    async def __call__(self, *overrides: str) -> dict[str, Any]:
+        """The summary of one run."""
+        self.events.clear()
+        recipe = validated(Recipe, override(RECIPE, overrides), "test")
+        return await align(recipe, self.settings, self.out, self.events.append, models=self.models, train=self.trainer)
+
+    def steps(self, kind: str) -> list[str]:
+        """Steps with an event of this type."""
+        return [event.step for event in self.events if event.type == kind]
+
+
+@pytest.fixture
+def run(settings: Settings, out: Path) -> Runs:
+    return Runs(settings, out)
+
+
+async def test_a_run_labels_trains_and_reports(run: Runs):
+    summary = await run()
+    assert run.steps("step_started") == run.steps("step_finished") == ["01-label", "02-dpo", "03-evaluate"]
+    assert run.events[-1].type == "run_finished"
+    assert run.events[-1].detail == summary
+    report = Report.model_validate_json((run.out / "report.json").read_bytes())
+    assert (run.out / "report.html").read_text().startswith("<!doctype html>")
+    assert report.win_rate is not None
+    assert report.control is not None
+    assert report.control.win_rate is not None
+    assert report.win_rate.value > report.control.win_rate.value
+    assert (report.kl_nats, report.control.kl_nats) == (2.0, 1.0)
+    assert report.win_rate.n == report.before.prompts == 5 if report.before else False
+    assert set(report.training) == {"after", "control"}
+    assert summary["steps"]["03-evaluate"]["kl_nats"] == 2.0
+
+
+async def test_the_control_is_the_same_training_on_shuffled_labels(run: Runs):
+    await run()
+    main, control = [config for config in run.trainer.configs if isinstance(config, DPOConfig)]
+    assert (main.shuffle_labels, control.shuffle_labels) == (False, True)
+    changed = {"shuffle_labels": False, "output": main.output}
+    assert control.model_copy(update=changed) == main
+
+
+async def test_a_second_run_skips_every_step(run: Runs):
+    first = await run()
+    trained, judged = len(run.trainer.configs), run.models.judge.calls
+    again = await run()
+    assert run.steps("step_skipped") == ["01-label", "02-dpo", "03-evaluate"]
+    assert (len(run.trainer.configs), run.models.judge.calls) == (trained, judged)
+    assert again == first
+
+
+async def test_a_change_redoes_what_it_touches(run: Runs):
+    await run()
+    await run("steps.1.beta=0.5")
+    assert (run.steps("step_skipped"), run.steps("step_started")) == (["01-label"], ["02-dpo", "03-evaluate"])
+    await run("steps.1.beta=0.5", "prompts.eval_limit=4")
+    assert run.steps("step_started") == ["03-evaluate"]
+    await run("seed=1")
+    assert run.steps("step_skipped") == []
+
+
+async def test_an_output_that_was_tampered_with_is_made_again(run: Runs):
+    await run()
+    with (run.out / "01-label" / "pairs.jsonl").open("a") as pairs:
+        pairs.write("\n")
+    await run()
+    assert run.steps("step_started")[0] == "01-label"
+
+
+async def test_a_run_that_failed_goes_on_where_it_was(run: Runs):
+    run.trainer.fails = "dpo"
+    with pytest.raises(TrainingFailed):
+        await run()
+    assert run.events[-1].type == "run_failed"
+    assert run.events[-1].detail["remedy"] == "lower the learning rate"
+    run.trainer.fails = ""
+    await run()
+    assert run.steps("step_skipped") == ["01-label"]
+
+
+async def test_no_question_is_put_to_the_judge_twice(run: Runs):
+    await run()
+    asked = run.models.judge.calls
+    (run.out / "01-label" / "step.json").unlink()
+    await run()
+    assert run.models.judge.calls == asked
+
+
+async def test_a_judge_that_sees_only_the_slot_trains_nothing(run: Runs):
+    run.models.judge = first_slot_judge()
+    summary = await run("steps=[{type: label, candidates: 2}]")
+    assert set(summary["steps"]["01-label"]["statuses"]) == {"tie"}
+
+
+async def test_rules_alone_need_no_judge(run: Runs, tmp_path: Path):
+    openings = tmp_path / "openings.jsonl"
+    openings.write_text("".join(f'{{"prompt": "There was a cat {number}."}}\n' for number in range(32)))
+    run.models.policy = policy("They were kind and shared.", "It was a scary monster.")
+    run.models.trained["model"] = policy("They were kind and shared.")
+    await run("constitution=stories", "judge=null", f"prompts={{train: {openings}, eval: {openings}}}")
+    report = Report.model_validate_json((run.out / "report.json").read_bytes())
+    (reward,) = report.measures
+    assert reward.id == "rule_reward"
+    assert reward.difference is not None
+    assert reward.difference.low > 0
+    assert (report.before, report.judge) == (None, None)
+    assert run.models.judge.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error"),
+    [
+        (["policy=gpt"], NotFound),
+        (["judge=starter"], InvalidInput),
+        (["judge=null"], InvalidInput),
+        (["constitution=nowhere"], NotFound),
+        (["prompts.train=builtin:agora/other"], NotFound),
+        (["steps.0.min_coverage=1.0", "prompts.limit=2"], CoverageTooLow),
+    ],
+)
+async def test_what_cannot_work_is_said_in_an_event_and_an_error(
+    run: Runs, overrides: list[str], error: type[Exception]
+):
+    def silent(call: Call) -> ChatReply:
+        return text_reply("I cannot say")
+
+    run.models.judge = ScriptedChat("silent", silent)
+    with pytest.raises(error):
+        await run(*overrides)
+    assert run.events[-1].type == "run_failed"
+
+
+async def test_two_runs_do_not_share_a_folder(run: Runs, settings: Settings, out: Path):
+    other = Runs(settings, out)
+    results = await asyncio.gather(run(), other(), return_exceptions=True)
+    assert [type(result) for result in results].count(Conflict) == 1
