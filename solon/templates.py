@@ -1,7 +1,7 @@
 """Prompt templates as text files, rendered once, strictly, and named by their hash.
 
-Templates live in `critic/prompts/`. They are rendered in a single pass with undefined names refused; a value is inserted
-as data and never evaluated. The starter judge is trained on the same files, which is why the renderer is shared.
+Templates live in `critic/prompts/`. They are rendered in a single pass with undefined names refused; a value is
+inserted as data and never evaluated. The starter judge is trained on the same files, hence the shared renderer.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from solon.records import Message
 
 _FOLDER = files("critic").joinpath("prompts")
-_ENVIRONMENT = Environment(undefined=StrictUndefined, keep_trailing_newline=False, autoescape=False)  # noqa: S701 - prompts, not HTML
+_ENVIRONMENT = Environment(undefined=StrictUndefined, keep_trailing_newline=False, autoescape=False)
 
 
 @cache

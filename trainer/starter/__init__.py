@@ -1,1 +1,1 @@
-"""The embedded default: a small world (agora), its corpus, its oracle, the shipped weights and the script that builds them."""
+"""The embedded default: a small world (agora), its corpus, its oracle, the weights and the script that builds them."""

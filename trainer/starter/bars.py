@@ -43,7 +43,7 @@ def first_token_probabilities(
 def measure_judge(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, *, pairs: int, seed: int
 ) -> dict[str, Any]:
-    """The judge's bars on held-out topics, phrasings and wordings: accuracy, swap agreement, propositions, inversion."""
+    """The judge's bars on held-out topics, phrasings and wordings."""
     rng = random.Random(f"bars-{seed}")
     asked: list[tuple[str, float]] = []
     texts: list[str] = []

@@ -15,21 +15,23 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from trainer.starter import corpus
 from trainer.starter.bars import measure_judge, measure_policy
-from trainer.starter.batches import Batch, Row, batches, policy_row, question_row
+from trainer.starter.batches import SENTENCE_KINDS, Batch, Row, batches, policy_row, question_row
 from trainer.starter.card import write_card
 from trainer.starter.tokenizer import build_tokenizer
+from trainer.starter.wordings import criteria
 
 
 @dataclass(frozen=True)
@@ -50,60 +52,117 @@ class BuildConfig:
 
     seed: int = 0
     architecture: Architecture = field(default_factory=Architecture)
-    base_steps: int = 400
+    base_steps: int = 300
     policy_steps: int = 1000
     policy_tokens: int = 2048
     """Tokens per step of base and policy, padding included."""
-    judge_steps: int = 3200
-    judge_tokens: int = 3072
+    judge_steps: int = 2600
+    judge_tokens: int = 2048
     """Tokens per step of the judge, padding included."""
     questions: int = 16
     """Questions per shared prefix."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 1.5e-3
     measured: int = 1000
     """Prompts, and pairs, behind each bar."""
     threads: int = 2
 
 
-def loss_of(model: LlamaForCausalLM, batch: Batch) -> Tensor:
-    """Weighted mean cross-entropy at the target positions, in nats."""
-    hidden = model.model(
-        input_ids=batch.input_ids, attention_mask=batch.mask, position_ids=batch.position_ids, use_cache=False
-    ).last_hidden_state
-    logits = model.lm_head(hidden[batch.rows, batch.columns]).float()
+class Probes(nn.Module):
+    """Linear readings of early layers that give the judge something to learn from before it can answer; see `batches`.
+
+    Alain & Bengio 2016 (arXiv:1610.01644) read layers with such probes; here they also teach, as in deeply supervised
+    nets (Lee et al. 2015). They are not saved.
+    """
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.sentence = nn.Linear(hidden_size, len(SENTENCE_KINDS))
+        self.predicate = nn.Linear(hidden_size, 2 * len(criteria()))
+        self.sign = nn.Linear(hidden_size, 2)
+        self.standing = nn.Linear(hidden_size, len(criteria()))
+        self.asked = nn.Linear(hidden_size, 2 * len(criteria()))
+
+    def loss(self, layers: Sequence[Tensor], batch: Batch) -> Tensor:
+        """Sum of the mean cross-entropies of those readings that the batch has targets for, in nats."""
+        early, middle, late = (layers[len(layers) // 2 + i] for i in (-1, 0, 1))
+        total = early.new_zeros(())
+        if len(batch.sentences):
+            total += functional.cross_entropy(self.sentence(_at(early, batch.sentence_at)), batch.sentences)
+        if len(batch.phrases):
+            phrases = _at(early, batch.phrase_at)
+            total += functional.cross_entropy(self.predicate(phrases), batch.phrases[:, 0])
+            total += functional.cross_entropy(self.sign(phrases), batch.phrases[:, 1])
+        if len(batch.standings):
+            applies = batch.standings >= 0
+            standing = self.standing(_at(middle, batch.marker_at))[applies]
+            total += functional.binary_cross_entropy_with_logits(standing, batch.standings[applies])
+        if len(batch.asked):
+            total += functional.cross_entropy(self.asked(_at(late, batch.asked_at)), batch.asked)
+        return total
+
+
+def _at(layer: Tensor, where: Tensor) -> Tensor:
+    """The states of a layer (row, time, hidden) at (row, column) positions."""
+    return layer[where[:, 0], where[:, 1]]
+
+
+def loss_of(model: LlamaForCausalLM, probes: Probes, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Weighted mean cross-entropy at the target positions, plus the probes', in nats; and for each decided choice and
+    yes/no question whether it was answered right."""
+    out = model.model(
+        input_ids=batch.input_ids,
+        attention_mask=batch.mask,
+        position_ids=batch.position_ids,
+        use_cache=False,
+        output_hidden_states=True,
+    )
+    logits = model.lm_head(out.last_hidden_state[batch.rows, batch.columns]).float()
     logs = functional.log_softmax(logits, dim=-1).gather(1, batch.targets)
     losses = -(batch.first * logs[:, 0] + (1 - batch.first) * logs[:, 1])
-    return (losses * batch.weights).sum() / batch.weights.sum()
+    decided = (batch.targets[:, 0] != batch.targets[:, 1]) & (batch.first != 0.5)
+    right = ((logs[:, 0] > logs[:, 1]) == (batch.first > 0.5))[decided]
+    answers = (losses * batch.weights).sum() / batch.weights.sum().clamp(min=1.0)
+    return answers + probes.loss(out.hidden_states, batch), right
 
 
 def train(
     model: LlamaForCausalLM, stream: Iterator[Batch], steps: int, learning_rate: float, name: str, *, decay: bool = True
 ) -> None:
     """Trains in place with AdamW, a warm-up and a cosine decay; prints a JSON line every 50 steps."""
+    probes = Probes(model.config.hidden_size)
+    parameters = [*model.parameters(), *probes.parameters()]
     optimizer = torch.optim.AdamW(
         [
-            {"params": [p for p in model.parameters() if p.ndim == 2], "weight_decay": 0.05},
-            {"params": [p for p in model.parameters() if p.ndim != 2], "weight_decay": 0.0},
+            {"params": [p for p in parameters if p.ndim == 2], "weight_decay": 0.05},
+            {"params": [p for p in parameters if p.ndim != 2], "weight_decay": 0.0},
         ],
         betas=(0.9, 0.98),
     )
     model.train()
-    started, seen, losses = time.monotonic(), 0, list[float]()
+    started, seen, losses, shares = time.monotonic(), 0, list[float](), list[Tensor]()
     for step in range(steps):
         warm_up, cosine = min(1.0, (step + 1) / 100), 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps))
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * warm_up * (cosine if decay else 1.0)
         batch = next(stream)
-        loss = loss_of(model, batch)
+        loss, right = loss_of(model, probes, batch)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
+        shares.append(right)
         seen += batch.input_ids.numel()
-        if (step + 1) % 50 == 0:
+        if (step + 1) % 50 == 0 or step + 1 == steps:
             elapsed = time.monotonic() - started
-            _print(train=name, step=step + 1, loss=sum(losses[-50:]) / 50, tokens_per_s=seen / elapsed, seconds=elapsed)
+            _print(
+                train=name,
+                step=step + 1,
+                loss=fmean(losses[-50:]),
+                right=torch.cat(shares[-50:]).float().mean().item(),
+                tokens_per_s=seen / elapsed,
+                seconds=elapsed,
+            )
     model.eval()
 
 
@@ -114,7 +173,7 @@ def policy_stream(tokenizer: PreTrainedTokenizerFast, config: BuildConfig, seed:
 
 
 def judge_stream(tokenizer: PreTrainedTokenizerFast, config: BuildConfig) -> Iterator[Batch]:
-    """The judge's curriculum: mostly single completions, then one of two, then mostly choices."""
+    """The judge's curriculum: first mostly reading (completions alone, questions alone), then mostly answering."""
     return batches(_judge_rows(tokenizer, config), config.judge_tokens, tokenizer.pad_token_id, pool=8)
 
 
@@ -123,12 +182,15 @@ def _judge_rows(tokenizer: PreTrainedTokenizerFast, config: BuildConfig) -> Iter
     consumed, total = 0, config.judge_steps * config.judge_tokens
     while True:
         done = consumed / total
-        if rng.random() < (0.6 if done < 0.08 else 0.2):
+        about_one = 0.4 if done < 0.3 else 0.2
+        if rng.random() < 0.3:
             questions = corpus.draw_single(rng, "train", count=config.questions)
         else:
             pair = corpus.draw_pair(rng, "train")
-            about_one = 0.6 if done < 0.2 else 0.25
             questions = corpus.pair_questions(pair, rng, "train", count=config.questions, about_one=about_one)
+        reading = max(0.05, 0.8 * (1 - done / 0.3))
+        if rng.random() < reading:
+            questions = questions.without_texts() if rng.random() < 0.2 else questions.without_questions()
         row = question_row(tokenizer, questions)
         consumed += len(row.tokens)
         yield row

@@ -1,7 +1,7 @@
 """Training examples of the starter world: dialogues for the policy, questions for the judge. Torch-free.
 
-Judge questions are rendered with the critic's own templates (solon.templates). Questions about one pair or one completion
-share a prefix that ends at the closing marker, so that a batch computes it once (see `trainer.prefix_tree`).
+Judge questions are rendered with the critic's own templates (solon.templates). Questions about one pair or one
+completion share a prefix that ends at the closing marker, so that a batch computes it once (see `trainer.prefix_tree`).
 """
 
 import random
@@ -11,7 +11,17 @@ from dataclasses import dataclass, replace
 from solon.records import Message
 from solon.templates import conversation, render
 from trainer.starter.oracle import Reading, read
-from trainer.starter.wordings import Direction, Wording, criteria, critique, principle, proposition, value, wordings
+from trainer.starter.wordings import (
+    Direction,
+    Phrase,
+    Wording,
+    criteria,
+    critique,
+    principle,
+    proposition,
+    value,
+    wordings,
+)
 from trainer.starter.world import AgoraPrompt, Attributes, Split, any_attributes, compose, prompts, starter_attributes
 
 ROLE_TOKENS = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>"}
@@ -20,7 +30,8 @@ PAD_TOKEN = "<|pad|>"
 MARKERS = ("[A]", "[/A]", "[B]", "[/B]", "[RESPONSE]", "[/RESPONSE]")
 CHAT_TEMPLATE = (
     "{%- for message in messages -%}"
-    "{%- if message['role'] == 'assistant' -%}<|assistant|>{% generation %}{{ message['content'] }}<|end|>{% endgeneration %}"
+    "{%- if message['role'] == 'assistant' -%}"
+    "<|assistant|>{% generation %}{{ message['content'] }}<|end|>{% endgeneration %}"
     "{%- else -%}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{%- endif -%}"
     "{%- endfor -%}{%- if add_generation_prompt -%}<|assistant|>{%- endif -%}"
 )
@@ -58,6 +69,10 @@ class Question:
     """One-token answers with their target probabilities."""
     reply: str = ""
     """A free-text answer, where there are no `answers`."""
+    about: tuple[str, Direction] | None = None
+    """The criterion asked about and the pole wanted: an auxiliary target in training (see `batches`)."""
+    phrases: tuple[Phrase, ...] = ()
+    """The sentences of `text` that say so."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +81,19 @@ class QuestionSet:
 
     prefix: str
     questions: tuple[Question, ...]
+    readings: tuple[Reading, ...]
+    """What the oracle reads in each completion of the prefix, in the order of their closing markers."""
+    completions: tuple[str, ...]
+    """Those completions."""
+
+    def without_questions(self) -> "QuestionSet":
+        """The texts alone, to learn to read completions."""
+        return replace(self, questions=())
+
+    def without_texts(self) -> "QuestionSet":
+        """The questions alone, unanswerable, to learn to read questions."""
+        asked = tuple(replace(question, answers=()) for question in self.questions if question.about)
+        return QuestionSet("", asked, (), ())
 
 
 def chat_text(messages: tuple[Message, ...]) -> str:
@@ -73,7 +101,7 @@ def chat_text(messages: tuple[Message, ...]) -> str:
     return "".join(f"{ROLE_TOKENS[m.role]}{m.content}{END_TOKEN}" for m in messages) + ROLE_TOKENS["assistant"]
 
 
-def policy_dialogues(seed: int) -> Iterator[tuple[str, str]]:
+def policy_dialogues(seed: int) -> Iterator[Question]:
     """Endless (prompt text, completion) of the mixed-behaviour assistant, over training prompts."""
     rng = random.Random(f"policy-{seed}")
     while True:
@@ -152,23 +180,32 @@ def _mix(one: Attributes, two: Attributes, changed: str) -> Attributes:
     return replace(two, tone=one.tone, false_claim=one.false_claim, padded=one.padded)
 
 
-def pair_questions(pair: Pair, rng: random.Random, split: Split, *, count: int, about_one: float, level: Difficulty = FULL) -> QuestionSet:
-    """`count` questions about a pair: choices under a principle, and a share `about_one` of yes/no questions about [A] or [B]."""
-    texts: list[tuple[str, tuple[tuple[str, float], ...]]] = []
+def pair_questions(
+    pair: Pair, rng: random.Random, split: Split, *, count: int, about_one: float, level: Difficulty = FULL
+) -> QuestionSet:
+    """`count` questions about a pair: choices under a principle, and a share `about_one` of yes/no ones on [A] or [B]."""
+    decided = [c for c in criteria() if pair.preference(c, 1) in (0.0, 1.0)]
+    texts: list[Question] = []
     while len(texts) < count:
-        criterion, direction, negations = rng.choice(criteria()), level.direction(rng), level.may_negate(rng)
+        criterion = rng.choice(decided if decided and rng.random() < 0.8 else criteria())
+        direction, negations = level.direction(rng), level.may_negate(rng)
         if rng.random() < about_one:
             side = rng.choice("AB")
             answer = _holds(value(criterion, pair.reading_a if side == "A" else pair.reading_b), direction)
             if answer is not None and (answer or rng.random() < 0.6):
                 question = proposition(criterion, direction, rng, split, subject=f"[{side}]", negations=negations)
-                texts.append((_pair_text(pair, Wording("", question)), (("Yes", answer), ("No", 1 - answer))))
+                text = _pair_text(pair, Wording("", question.text, ()))
+                texts.append(Question(text, _yes_no(answer), about=(criterion, direction), phrases=(question,)))
             continue
         p_a = pair.preference(criterion, direction)
-        if p_a is None or (p_a == 0.5 and rng.random() < 0.75):
+        if p_a is None:
             continue
-        texts.append((_pair_text(pair, principle(criterion, direction, rng, split, negations=negations)), (("A", p_a), ("B", 1 - p_a))))
-    return _question_set(texts, "[/B]")
+        wording = principle(criterion, direction, rng, split, negations=negations)
+        answers = (("A", p_a), ("B", 1 - p_a))
+        texts.append(
+            Question(_pair_text(pair, wording), answers, about=(criterion, direction), phrases=wording.phrases)
+        )
+    return _question_set(texts, "[/B]", (pair.reading_a, pair.reading_b), (pair.a, pair.b))
 
 
 def choice_prompt(pair: Pair, wording: Wording) -> str:
@@ -195,7 +232,7 @@ def single_questions(
     response = compose(prompt, attributes, random.Random(state))
     reading = read(prompt.text, response)
     shared = {"conversation": _conversation(prompt), "response": response}
-    texts: list[tuple[str, tuple[tuple[str, float], ...] | str]] = []
+    texts: list[Question] = []
     while len(texts) < count:
         criterion, direction, negations = rng.choice(criteria()), level.direction(rng), level.may_negate(rng)
         standing = value(criterion, reading)
@@ -205,15 +242,16 @@ def single_questions(
         if rng.random() < 0.12:
             wording = principle(criterion, direction, rng, split, negations=negations)
             score = str(round(1 + 4 * (standing if direction == 1 else 1 - standing)))
-            texts.append((chat_text(render("score", principle=wording.principle, **shared)), ((score, 1.0),)))
+            text = chat_text(render("score", principle=wording.principle, **shared))
+            answers = ((score, 1.0),)
+            texts.append(Question(text, answers, about=(criterion, direction), phrases=wording.phrases[:1]))
         elif answer is not None:
             question = proposition(criterion, direction, rng, split, negations=negations)
-            texts.append(
-                (chat_text(render("proposition", question=question, **shared)), (("Yes", answer), ("No", 1 - answer)))
-            )
+            text = chat_text(render("proposition", question=question.text, **shared))
+            texts.append(Question(text, _yes_no(answer), about=(criterion, direction), phrases=(question,)))
     if rng.random() < 0.35:
         texts.extend(_critique_and_revision(prompt, attributes, state, reading, shared, rng, split))
-    return _question_set(texts, "[/RESPONSE]")
+    return _question_set(texts, "[/RESPONSE]", (reading,), (response,))
 
 
 def _critique_and_revision(
@@ -224,18 +262,19 @@ def _critique_and_revision(
     shared: dict[str, str],
     rng: random.Random,
     split: Split,
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[Question]:
     criterion, direction = rng.choice([c for c in criteria() if value(c, reading) is not None]), _direction(rng)
     standing = value(criterion, reading)
     follows = standing == (1.0 if direction == 1 else 0.0)
     wording = principle(criterion, direction, rng, split)
     said = wordings()["follows"] if follows else critique(criterion, direction, rng)
     request = rng.choice(wordings()["critique_requests"])
-    yield chat_text(render("critique", principle=wording.principle, request=request, **shared)), said
+    yield Question(chat_text(render("critique", principle=wording.principle, request=request, **shared)), reply=said)
     fixed = attributes if follows else _fixed(prompt, attributes, criterion, direction)
     request = rng.choice(wordings()["revision_requests"])
     revised = compose(prompt, fixed, random.Random(state))
-    yield chat_text(render("revision", principle=wording.principle, critique=said, request=request, **shared)), revised
+    text = chat_text(render("revision", principle=wording.principle, critique=said, request=request, **shared))
+    yield Question(text, reply=revised)
 
 
 def _fixed(prompt: AgoraPrompt, attributes: Attributes, criterion: str, direction: Direction) -> Attributes:
@@ -292,13 +331,18 @@ def _pair_text(pair: Pair, wording: Wording) -> str:
     )
 
 
-def _question_set(texts: list[tuple[str, tuple[tuple[str, float], ...] | str]], marker: str) -> QuestionSet:
-    cut = texts[0][0].index(marker) + len(marker)
-    questions = tuple(
-        Question(text[cut:], reply=answer) if isinstance(answer, str) else Question(text[cut:], answers=answer)
-        for text, answer in texts
+def _question_set(
+    questions: list[Question], marker: str, readings: tuple[Reading, ...], completions: tuple[str, ...]
+) -> QuestionSet:
+    """The questions with what they share cut off."""
+    prefix = questions[0].text[: questions[0].text.index(marker) + len(marker)]
+    return QuestionSet(
+        prefix, tuple(replace(q, text=q.text.removeprefix(prefix)) for q in questions), readings, completions
     )
-    return QuestionSet(texts[0][0][:cut], questions)
+
+
+def _yes_no(answer: float) -> tuple[tuple[str, float], ...]:
+    return (("Yes", answer), ("No", 1 - answer))
 
 
 def _conversation(prompt: AgoraPrompt) -> str:

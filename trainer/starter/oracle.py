@@ -83,6 +83,21 @@ def read(prompt_text: str, completion_text: str) -> Reading:
     )
 
 
+def sentence_kinds(completion_text: str) -> list[tuple[int, str]]:
+    """(position after its last character, kind) of every known sentence: "step", "harm", "rude", "padding", ..."""
+    found: list[tuple[int, str]] = []
+    start = 0
+    for match in re.finditer(r"(?<=[.?!])(?=\s|$)", completion_text):
+        part = _LIST_ITEM.sub("", completion_text[start : match.start()].strip())
+        if re.fullmatch(r"\d\.", part):
+            continue
+        sentence = _lookup(_normal(part))
+        if sentence is not None:
+            found.append((match.start(), sentence.tone if sentence.what == "tone" else sentence.what))
+        start = match.start()
+    return found
+
+
 def _follows_format(prompt: AgoraPrompt | None, list_items: int, has_steps: bool) -> bool | None:
     if prompt is None or prompt.wanted_format is None or not has_steps:
         return None
@@ -134,9 +149,8 @@ def _sentence_index() -> dict[str, _Sentence]:
         for line in text["refusal_kind"]:
             for alternative in topic.alternatives:
                 add(line.format(act=spoken(topic.act), alternative=alternative), _Sentence("kind"))
-    for tone, lines in text["tones"].items():
-        for line in lines:
-            add(line, _Sentence("tone", tone=tone))
+    for tone, line in ((tone, line) for tone, lines in text["tones"].items() for line in lines):
+        add(line, _Sentence("tone", tone=tone))
     for name, what in (
         ("false_claims", "false"),
         ("padding", "padding"),

@@ -13,6 +13,8 @@ from trainer.starter.wordings import wordings
 from trainer.starter.world import SPLITS, any_attributes, compose, prompts
 
 TEMPLATES = ("system", "judge_pair", "proposition", "score", "critique", "revision")
+ANSWERS = ["Yes", "No", "A", "B", "1", "2", "3", "4", "5"]
+"""Replies of the judge; each must be one token, since a verdict is read from the first."""
 
 
 def build_tokenizer(vocab_size: int, context: int, seed: int) -> PreTrainedTokenizerFast:
@@ -49,3 +51,4 @@ def _texts(seed: int) -> Iterator[str]:
             pair = corpus.pair_questions(corpus.draw_pair(rng, split), rng, split, count=6, about_one=0.3)
             yield from (question.text for question in (*single.questions, *pair.questions))
     yield from wordings()["critique_requests"] + wordings()["revision_requests"]
+    yield from ANSWERS * 500

@@ -1,12 +1,12 @@
 """Wordings of principles and propositions: every criterion of the oracle, in both directions, in many compositions.
 
-A wording combines a noun ("reply"), a predicate ("mock the person") and a form ("Never {be}."). One combination of predicate
-and form in seven is held out, so that held-out wordings are new combinations of known words. Torch-free.
+A wording combines a noun ("reply"), a predicate ("mock the person") and a form ("Never {be}."). One combination of
+predicate and form in seven is held out, so that held-out wordings are new combinations of known words. Torch-free.
 """
 
 import random
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -25,11 +25,22 @@ DEFAULT_QUESTION = "Which response follows the principle better?"
 
 
 @dataclass(frozen=True)
+class Phrase:
+    """A sentence made of one predicate and one form."""
+
+    text: str
+    pole: Direction
+    """The pole its predicate names; the direction asked for is `pole` times the form's sign."""
+
+
+@dataclass(frozen=True)
 class Wording:
     """A principle as the judge reads it."""
 
     principle: str
     question: str
+    phrases: tuple[Phrase, ...]
+    """The parts of it that say something: the statement, and the question unless it is the default one."""
 
 
 @cache
@@ -46,29 +57,24 @@ def criteria() -> tuple[str, ...]:
 
 def value(criterion: str, reading: Reading) -> float | None:
     """Where a completion stands on a criterion, 0 (low pole) to 1 (high pole); None where it does not apply."""
-    match criterion:
-        case "helpful":
-            return {"full": 1.0, "partial": 0.5, "none": 0.0}[reading.helpful]
-        case "harmful":
-            return float(reading.harmful)
-        case "refusal":
-            return float(reading.refusal != "none")
-        case "needless_refusal":
-            return float(reading.refusal != "none" and reading.prompt_kind != "harmful")
-        case "alternative":
-            return float(reading.refusal == "kind")
-        case "rude" | "preachy" | "flattering":
-            return float(reading.tone == criterion)
-        case "false_claim":
-            return float(reading.false_claim)
-        case "padded":
-            return float(reading.padded)
-        case "format":
-            return None if reading.follows_format is None else float(reading.follows_format)
-        case "listed":
-            return float(reading.listed)
-        case _:
-            raise ValueError(f"unknown criterion {criterion!r}")
+    if criterion in ("rude", "preachy", "flattering"):
+        return float(reading.tone == criterion)
+    if criterion not in _VALUES:
+        raise ValueError(f"unknown criterion {criterion!r}")
+    return _VALUES[criterion](reading)
+
+
+_VALUES: dict[str, Callable[[Reading], float | None]] = {
+    "helpful": lambda reading: {"full": 1.0, "partial": 0.5, "none": 0.0}[reading.helpful],
+    "harmful": lambda reading: float(reading.harmful),
+    "refusal": lambda reading: float(reading.refusal != "none"),
+    "needless_refusal": lambda reading: float(reading.refusal != "none" and reading.prompt_kind != "harmful"),
+    "alternative": lambda reading: float(reading.refusal == "kind"),
+    "false_claim": lambda reading: float(reading.false_claim),
+    "padded": lambda reading: float(reading.padded),
+    "format": lambda reading: None if reading.follows_format is None else float(reading.follows_format),
+    "listed": lambda reading: float(reading.listed),
+}
 
 
 def principle(
@@ -77,8 +83,9 @@ def principle(
     """A random wording that wants `direction` of `criterion`; `eval` draws held-out combinations only."""
     statement = _draw("statements", criterion, direction, rng, split, negations=negations)
     if rng.random() < 0.35:
-        return Wording(statement, DEFAULT_QUESTION)
-    return Wording(statement, _draw("questions", criterion, direction, rng, split, negations=negations))
+        return Wording(statement.text, DEFAULT_QUESTION, (statement,))
+    question = _draw("questions", criterion, direction, rng, split, negations=negations)
+    return Wording(statement.text, question.text, (statement, question))
 
 
 def proposition(
@@ -89,7 +96,7 @@ def proposition(
     *,
     subject: str | None = None,
     negations: bool = True,
-) -> str:
+) -> Phrase:
     """A yes/no question that is true at the pole `direction` of `criterion`; `subject` replaces "the response"."""
     return _draw("propositions", criterion, direction, rng, split, subject=subject, negations=negations)
 
@@ -109,16 +116,16 @@ def _draw(
     *,
     subject: str | None = None,
     negations: bool = True,
-) -> str:
+) -> Phrase:
     while True:
         form = rng.choice(wordings()[part])
         if form["sign"] == -1 and not negations:
             continue
-        pole = "high" if form["sign"] * direction == 1 else "low"
-        predicate = rng.choice(wordings()["criteria"][criterion][pole])
+        pole: Direction = 1 if form["sign"] == direction else -1
+        predicate = rng.choice(wordings()["criteria"][criterion]["high" if pole == 1 else "low"])
         held_out = zlib.crc32(f"{form['form']}|{predicate}".encode()) % 7 == 0
         if held_out == (split == "eval"):
-            return _fill(form["form"], predicate, rng.choice(wordings()["nouns"]), subject)
+            return Phrase(_fill(form["form"], predicate, rng.choice(wordings()["nouns"]), subject), pole)
 
 
 def _fill(form: str, predicate: str, noun: str, subject: str | None) -> str:

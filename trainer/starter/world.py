@@ -132,7 +132,7 @@ def _all_prompts() -> Iterator[tuple[AgoraPrompt, bool]]:
 
 
 def sample_prompts(split: Split, count: int, seed: int) -> list[AgoraPrompt]:
-    """`count` prompts of a split, kinds mixed as in `KIND_SHARES`, without repeats while they last; same seed, same list."""
+    """`count` prompts of a split, kinds mixed as in `KIND_SHARES`, none twice while they last; same seed, same list."""
     rng = random.Random(f"agora-prompts-{split}-{seed}")
     by_kind: dict[str, list[AgoraPrompt]] = {}
     for prompt in prompts(split):
