@@ -29,9 +29,9 @@ class Labeller:
     constitution: Constitution
     judge: Judge | None
     policy: str | None = None
-    """Registered name of the policy that wrote the completions, None when they were given."""
+    """Registered name of the policy that writes completions where none are given."""
     sampling: Sampling | None = None
-    """Of the policy."""
+    """Of the policy; recorded, like its name, only for completions that a model wrote."""
     seed: int = 0
     min_principles: int | None = None
     """See `critic.pairs.label`."""
@@ -112,7 +112,7 @@ class Labeller:
             rules_a=rules[0],
             rules_b=rules[1],
             flags=(*outcome.flags, *_text_flags(comparison)),
-            provenance=spent(self._made_by, usage),
+            provenance=spent(self._made_of(comparison), usage),
             extra=extra or {},
         )
 
@@ -131,6 +131,12 @@ class Labeller:
             sampling=sampling | ({"policy": asdict(self.sampling)} if self.sampling is not None else {}),
             seed=self.seed,
         )
+
+    def _made_of(self, comparison: Comparison) -> Provenance:
+        if comparison.a.model is not None or comparison.b.model is not None:
+            return self._made_by
+        sampling = {who: values for who, values in self._made_by.sampling.items() if who != "policy"}
+        return self._made_by.model_copy(update={"policy": None, "sampling": sampling})
 
     def _id(self, comparison: Comparison, key: Sequence[str | int]) -> str:
         """The same for the same comparison under the same constitution, judge and seed."""

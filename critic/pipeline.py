@@ -69,14 +69,9 @@ async def label(
         ModelUnavailable: judge or policy cannot be reached.
         CoverageTooLow: at the end, after all was yielded; earlier when the first 64 pairs all failed.
     """
-    job = _Job(
-        labeller=Labeller(constitution, judge, policy.name if policy else None, sampling, seed, min_principles),
-        policy=policy,
-        n=n,
-        pairing=pairing,
-        seed=seed,
-        sampling=sampling or Sampling(),
-    )
+    sampling = sampling or Sampling()
+    labeller = Labeller(constitution, judge, policy.name if policy else None, sampling, seed, min_principles)
+    job = _Job(labeller, policy, n, pairing, seed, sampling)
     coverage = Coverage()
     async with aclosing(in_order(rows, job.label_row, width=max_rows_in_flight)) as results:
         async for items in results:

@@ -126,6 +126,8 @@ class PairWriter:
         self._about = about or {}
         self._summary = _Summary()
         folder = path.parent
+        if path.is_dir():
+            raise InvalidInput(f"{path} is a folder", remedy="give the path of a file in it")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._scratch = tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=folder)

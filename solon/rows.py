@@ -46,10 +46,7 @@ def read_rows(path: Path) -> Iterator[Row]:
     lines_of_ids: dict[str, int] = {}
     for number, line in _lines(path):
         where = f"{path}:{number}"
-        try:
-            values = json.loads(line)
-        except ValueError as error:
-            raise InvalidInput("not JSON", field=where, remedy="write one JSON object a line (JSONL)") from error
+        values = _json(line, where)
         row = parse_row(values, where=where, default_id=f"row-{number:06d}")
         first = lines_of_ids.setdefault(row.prompt.id, number)
         if first != number:
@@ -64,6 +61,8 @@ def parse_row(values: Any, *, where: str, default_id: str) -> Row:
     if not _is_object(values):
         raise InvalidInput("not a JSON object", field=where, remedy='write {"prompt": "..."}')
     rest = dict(values)
+    if "human_votes" in rest:
+        _wrong(where, "human_votes", "is a key of ours", "call it `votes`, beside `response_a` and `response_b`")
     messages = _messages(rest, where)
     completions, votes = _completions(rest, where)
     row_id = rest.pop("id", default_id)
@@ -77,6 +76,20 @@ def parse_row(values: Any, *, where: str, default_id: str) -> Row:
         _wrong(where, "metadata", "is not an object", "write {...} or leave it out")
     prompt = Prompt(id=str(row_id), messages=messages, scope=scope, metadata=metadata)
     return Row(prompt=prompt, completions=completions, human_votes=votes, extra=rest)
+
+
+def _json(line: str, where: str) -> Any:
+    try:
+        values = json.loads(line)
+        if "\\ud" in line.lower():  # an escaped surrogate: half a character could not be written again
+            json.dumps(values, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            "holds half of a character (an unpaired surrogate)", field=where, remedy="save the file as UTF-8 JSONL"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput("not JSON", field=where, remedy="write one JSON object a line (JSONL)") from error
+    return values
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -119,6 +119,13 @@ async def test_a_policy_writes_what_is_not_given():
     (pair,) = pairs(items)
     assert (pair.chosen_text, pair.rejected_text) == ("kind kind", "rude rude")
     assert pair.provenance.policy == "scripted"
+    assert pair.provenance.sampling["policy"]["temperature"] == 1.0
+
+
+async def test_a_policy_is_not_named_for_completions_it_did_not_write() -> None:
+    made = label([row("kind", "rude")], constitution=TEXT, judge=judge(), policy=echo_policy())
+    (pair,) = pairs(await collected(made))
+    assert (pair.provenance.policy, list(pair.provenance.sampling)) == (None, ["judge"])
 
 
 async def test_a_completion_that_drops_out_is_listed_beside_the_pairs_of_the_others():

@@ -148,3 +148,5 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInput, match="cannot write"):
         write_pairs(tmp_path / "file" / "labels.jsonl", [])
+    with pytest.raises(InvalidInput, match="is a folder"):
+        write_pairs(tmp_path, [])

@@ -55,6 +55,11 @@ def test_completions_and_verdicts_are_kept_apart(given: dict[str, Any], completi
     assert row.extra == {}
 
 
+def test_escaped_characters_beyond_the_basic_plane_are_read(tmp_path: Path) -> None:
+    (row,) = read_rows(file(tmp_path, '{"prompt": "\\ud83d\\ude00"}'))
+    assert row.prompt.text == "\U0001f600"
+
+
 def test_unknown_keys_are_kept():
     row = parsed(**ASKED, domain="helpful", label=3, id=7, scope="sensitive", metadata={"k": [1]})
     assert row.extra == {"domain": "helpful", "label": 3}
@@ -81,6 +86,7 @@ def test_unknown_keys_are_kept():
         ({**ASKED, "response_a": "x", "response_b": "y", "votes": "a"}, "`votes` is not a verdict"),
         ({**ASKED, "response_a": "x", "response_b": "y", "votes": ["a"], "label": "a"}, "both label and votes"),
         ({**ASKED, "id": ""}, "`id` is not text"),
+        ({**ASKED, "human_votes": ["a"]}, "`human_votes` is a key of ours"),
         ({**ASKED, "scope": 1}, "`scope` is not text"),
         ({**ASKED, "metadata": []}, "`metadata` is not an object"),
     ],
@@ -112,6 +118,8 @@ def test_blank_lines_and_a_byte_order_mark_do_not_matter(tmp_path: Path):
         (b'{"prompt": "\xff"}\n', ":1", "not UTF-8"),
         ('{"prompt": "a", "id": "x"}\n{"prompt": "b", "id": "x"}\n', ":2", "used in line 1"),
         ("\n", "in.jsonl", "no rows"),
+        ('{"prompt": "a"}\n{"prompt": "\\ud800"}\n', ":2", "half of a character"),
+        ("[" * 100_000, ":1", "not JSON"),
     ],
 )
 def test_a_malformed_file_names_the_line(tmp_path: Path, content: str | bytes, where: str, what: str):
