@@ -4,8 +4,8 @@
         judge = await engines.chat("starter-judge")
 
 The child is `python -m trainer.server --control` on a free loopback port. Models are loaded into it when they are first
-asked for, by lines on its stdin; when that pipe closes, for whatever reason, the child ends. So no model server outlives
-the process that wanted it.
+asked for, by lines on its stdin; when that pipe closes, for whatever reason, the child ends. So no model server
+outlives the process that wanted it.
 """
 
 import asyncio
@@ -67,10 +67,9 @@ class Engines:
         if entry.endpoint is not None:
             return OpenAIChat(name, entry.endpoint, entry.model or name, entry.api_key(), **limits)
         if entry.engine != "local":
-            raise ModelUnavailable(
-                f"model {name!r} has no endpoint",
-                remedy=f"start it with `solon model serve --engine {entry.engine} {name}` and set models.{name}.endpoint",
-            )
+            start = f"solon model serve --engine {entry.engine} {name}"
+            remedy = f"start it with `{start}` and set models.{name}.endpoint"
+            raise ModelUnavailable(f"model {name!r} has no endpoint", remedy=remedy)
         directory = entry.directory()
         if self._server is None:
             self._server = await self._open.enter_async_context(LocalServer())

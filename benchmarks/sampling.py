@@ -3,7 +3,8 @@
     python benchmarks/sampling.py [MODEL_DIR] [--threads N] [--batch 64] [--tokens 64]
 
 Both ratios are measured in one run, on the same prompts, each side warmed up first. Generation runs to a fixed length
-(no end token) and samples at temperature 1 on both sides. The judge prompts are groups of 8 that share 110 of 150 tokens.
+(no end token) and samples at temperature 1 on both sides. Judge prompts come in groups of 8
+that share 110 of 150 tokens.
 """
 
 import argparse

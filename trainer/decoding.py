@@ -1,4 +1,4 @@
-"""From next-token logits to tokens: bias, constraint, temperature, nucleus, and the log-probabilities that are reported.
+"""From next-token logits to tokens: bias, constraint, temperature, nucleus, and the reported log-probabilities.
 
 Every sequence draws one uniform number per token from its own generator and inverts its distribution function with it.
 So a text depends on its own prompt, settings and seed, and on its neighbours in the batch only through rounding.
@@ -39,7 +39,7 @@ class Sampling:
 
     def generator(self) -> random.Random:
         """The sequence's own source of uniform numbers."""
-        return random.Random() if self.seed is None else random.Random(f"{self.seed}/{self.index}")  # noqa: S311
+        return random.Random() if self.seed is None else random.Random(f"{self.seed}/{self.index}")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from trainer import hardware
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
+_SEE_ALL = {"full_attention", "sliding_attention"}  # kinds of layers that see the whole context if the window does
 _ANCHOR = 6  # prompt tokens that decide how the first completion token is spelt (a leading space, a split character)
 
 
@@ -122,9 +123,10 @@ class LanguageModel:
     @torch.inference_mode()
     def _require_plain_attention(self) -> None:
         """Refuse an architecture whose layers see a window only, or that treats its logits after the output layer."""
-        window = getattr(self.network.config, "sliding_window", None)
-        layers = set(getattr(self.network.config, "layer_types", None) or ["full_attention"])
-        plain = layers == {"full_attention"} or (layers <= {"full_attention", "sliding_attention"} and not window)
+        config = self.network.config.get_text_config()
+        layers = set(getattr(config, "layer_types", None) or ["sliding_attention"])
+        window = getattr(config, "sliding_window", None) or self.context
+        plain = layers == {"full_attention"} or (layers <= _SEE_ALL and window >= self.context)
         if plain:
             probe = torch.arange(3, device=self.device)[None]
             direct = self.network(input_ids=probe, use_cache=False).logits.float()

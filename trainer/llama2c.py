@@ -1,7 +1,7 @@
 """llama2.c checkpoints (version 0) and their tokenizers as local Hugging Face directories.
 
-Karpathy's llama2.c stores seven int32 (dim, hidden, layers, heads, key/value heads, vocabulary, context) and then
-float32 weights in a fixed order. Its rotary embedding turns neighbouring pairs of channels; Hugging Face turns channel i
+llama2.c stores seven int32 (dim, hidden, layers, heads, key/value heads, vocabulary, context) and then float32
+weights in a fixed order. Its rotary embedding turns neighbouring pairs of channels; Hugging Face turns channel i
 with channel i + half, so the rows of the query and key matrices are reordered, head by head. A negative vocabulary says
 that the classifier is a matrix of its own.
 
@@ -30,7 +30,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from solon.errors import InvalidInput, NotFound, SolonError
-from trainer.checkpoint import published
+from trainer.publishing import published
 
 UNKNOWN, BOS, PAD = 0, 1, 2
 _NAMES = {UNKNOWN: "<unk>", BOS: "<s>", PAD: "</s>"}
@@ -101,7 +101,9 @@ def read_checkpoint(path: Path) -> tuple[_Header, dict[str, Tensor]]:
     plausible = min(header[:5]) > 0 and header.context > 0 and header.vocabulary and header.dim % header.heads == 0
     expected = 28 + 4 * sum(map(prod, shapes.values())) if plausible else -1
     if len(content) != expected:
-        raise _not_v0(path, f"it has {len(content)} bytes where the header asks for {expected}" if plausible else "no such header")
+        raise _not_v0(
+            path, f"it has {len(content)} bytes where the header asks for {expected}" if plausible else "no such header"
+        )
     flat = torch.from_numpy(np.frombuffer(content, dtype="<f4", offset=28).astype(np.float32))
     parts = dict(zip(shapes, flat.split([prod(shape) for shape in shapes.values()]), strict=True))
     return header, _renamed(header, {name: parts[name].reshape(shapes[name]) for name in shapes})
@@ -183,7 +185,9 @@ def fast_tokenizer(tokens: Sequence[Token], context: int) -> PreTrainedTokenizer
     core = Tokenizer(models.BPE(vocab=ids, merges=_merges(tokens, texts, ids), unk_token="<unk>", byte_fallback=True))
     core.normalizer = normalizers.Prepend(" ")
     core.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
-    core.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", BOS)])
+    core.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", BOS)]
+    )
     core.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in _NAMES.values()])
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
@@ -226,7 +230,9 @@ def _content(path: Path, field: str) -> bytes:
 
 def _not_v0(path: Path, why: str) -> InvalidInput:
     return InvalidInput(
-        f"{path} is not a llama2.c version 0 checkpoint: {why}", field="model", remedy="give a file like stories260K.bin"
+        f"{path} is not a llama2.c version 0 checkpoint: {why}",
+        field="model",
+        remedy="give a file like stories260K.bin",
     )
 
 

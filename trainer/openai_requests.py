@@ -11,6 +11,8 @@ MOST_CHOICES = 128
 MOST_LOGPROBS = 20
 
 Logprob = Annotated[int, Field(ge=0, le=MOST_LOGPROBS)]
+TokenId = Annotated[str, Field(pattern=r"^\d{1,9}$")]
+Bias = Annotated[float, Field(ge=-100, le=100)]
 TokenIds = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
@@ -37,7 +39,7 @@ class SamplingFields(Body):
     seed: int | None = None
     """Same seed, same request: same texts. Choice i of n has its own stream."""
     stop: str | Annotated[list[str], Field(max_length=16)] | None = None
-    logit_bias: dict[Annotated[str, Field(pattern=r"^\d{1,9}$")], Annotated[float, Field(ge=-100, le=100)]] | None = None
+    logit_bias: dict[TokenId, Bias] | None = None
     structured_outputs: StructuredOutputs | None = None
     stream: Literal[False] | None = None
     """Only false: nothing is streamed."""

@@ -11,7 +11,7 @@ gradients must flow through the shared part). Both give each branch exactly what
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -33,11 +33,7 @@ class Group:
 
 def shared_length(a: Tokens, b: Tokens) -> int:
     """Number of equal leading tokens."""
-    if len(a) > len(b):
-        a, b = b, a
-    if list(b[: len(a)]) == list(a):
-        return len(a)
-    return len(commonprefix([tuple(a), tuple(b)]))
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def plan(sequences: Sequence[Tokens]) -> list[Group]:
@@ -49,7 +45,7 @@ def plan(sequences: Sequence[Tokens]) -> list[Group]:
     """
     order = sorted(range(len(sequences)), key=lambda i: tuple(sequences[i]))
     lengths = [len(sequences[i]) for i in order]
-    overlap = [0] + [shared_length(sequences[a], sequences[b]) for a, b in zip(order, order[1:], strict=False)]
+    overlap = [0] + [shared_length(sequences[a], sequences[b]) for a, b in pairwise(order)]
     cost, start, shared = [0], [0], [0]
     for end in range(1, len(order) + 1):
         cost_end, start_end, shared_end = _cheapest_run(end, lengths, overlap, cost)
@@ -81,7 +77,7 @@ def _cheapest_run(end: int, lengths: list[int], overlap: list[int], cost: list[i
 
 @dataclass(frozen=True)
 class PackedTrees:
-    """A batch of trees, one per row, padded on the right; what a Hugging Face causal language model takes as keywords."""
+    """A batch of trees, one per row, padded on the right: what a Hugging Face causal language model takes."""
 
     input_ids: Tensor
     """[tree, token], int64."""

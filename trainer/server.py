@@ -171,10 +171,13 @@ async def _body(http: HttpRequest, kind: type[BodyT]) -> BodyT:
     try:
         return kind.model_validate_json(bytes(received))
     except ValidationError as error:
-        problem = error.errors(include_input=False, include_url=False)[0]
+        problems = error.errors(include_input=False, include_url=False)
+        problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
         where = ".".join(str(part) for part in problem["loc"]) or None
         if problem["type"] == "extra_forbidden":
-            raise ApiError(400, f"`{where}` is not supported by this server", param=where, code="unsupported") from error
+            raise ApiError(
+                400, f"`{where}` is not supported by this server", param=where, code="unsupported"
+            ) from error
         message = problem["msg"].removeprefix("Value error, ")
         raise ApiError(400, f"{where}: {message}" if where else message, param=where) from error
 
@@ -199,8 +202,8 @@ def _require_room(model: LanguageModel, prompt: int, completion: int) -> None:
     if prompt + completion > model.context:
         raise ApiError(
             400,
-            f"This model's maximum context length is {model.context} tokens. However, you requested {completion} output "
-            f"tokens and your prompt contains {prompt} input tokens. Please reduce the length of either.",
+            f"This model's maximum context length is {model.context} tokens. However, you requested {completion} "
+            f"output tokens and your prompt contains {prompt} input tokens. Please reduce the length of either.",
             param="messages",
             code="context_length_exceeded",
         )
@@ -212,7 +215,8 @@ def _requests(
     """The n completions that the body asks for."""
     outside = [token for token in body.bias if token >= model.vocabulary]
     if outside:
-        raise ApiError(400, f"Token {outside[0]} is not in the vocabulary of {model.vocabulary}", param="logit_bias")
+        message = f"logit_bias: token {outside[0]} is not in the vocabulary of {model.vocabulary}"
+        raise ApiError(400, message, param="logit_bias")
     choices = body.structured_outputs.choice if body.structured_outputs else []
     constraint = tuple(tuple(model.encode_plain(choice)) for choice in choices)
     return [

@@ -4,8 +4,8 @@
     python -m trainer.server --control
 
 Every event is one JSON line on stdout: {"event": "listening", "port": N} when requests are taken, {"event": "error",
-"message": ..., "remedy": ...} when it cannot start. Under --control each line on stdin, {"load": DIR, "as": NAME}, loads
-one more model and is answered by {"event": "loaded", "model": NAME} or an error; the end of stdin ends the server.
+"message": ..., "remedy": ...} when it cannot start. Under --control each line on stdin, {"load": DIR, "as": NAME},
+loads one more model and is answered by {"event": "loaded", "model": NAME} or an error; the end of stdin is the end.
 
 It also ends on SIGTERM, and when the process that started it is gone.
 """
@@ -118,7 +118,9 @@ def serve(options: argparse.Namespace) -> bool:
     server = Server(config, listener.getsockname()[1], models)
     if options.control:
         threading.Thread(target=follow_commands, args=(models, server), name="control", daemon=True).start()
-    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn passes it on once it has ended; there is nothing left to do
+    signal.signal(
+        signal.SIGTERM, lambda *_: None
+    )  # uvicorn passes it on once it has ended; there is nothing left to do
     server.run(sockets=[listener])
     failed = models.failed
     models.stop()
