@@ -1,10 +1,13 @@
 """From dialogues and questions to padded batches in which the questions about one text share its tokens.
 
-Beside its answer, a question set trains auxiliary readings, made by linear heads on early layers that are thrown away
-after training: what kind each sentence of a completion is; where the completion stands on every criterion, at its closing
-marker; which predicate a phrase of the question names, and with which sign; and at the question's last token, which
-criterion and pole it asks about. Without them the answer is a parity of things none of which is rewarded alone, and a
-model of this size stays at chance for long (measured: 0.57 of decided questions right after 40,000 of them).
+Beside its answer, a question set trains auxiliary readings, made by linear heads on middle layers that are thrown away
+after training: what kind each sentence of a completion is; where the completion stands on every criterion, at its
+closing marker; which of two stands higher, at the second's; which predicate a phrase of the question names, and with
+which sign; at the question's last token, which criterion and pole it asks about, and a layer later the standings or
+comparisons of which its answer is one.
+
+Without them the answer is a parity of things none of which is rewarded alone, and a model of this size stays at chance
+for long (measured: 0.57 of decided questions right after 40,000 of them).
 """
 
 import random
@@ -15,6 +18,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from trainer.starter import corpus
 from trainer.starter.corpus import END_TOKEN, MARKERS, ROLE_TOKENS, Question, QuestionSet
 from trainer.starter.oracle import Reading, sentence_kinds
 from trainer.starter.wordings import Direction, Phrase, criteria, value
@@ -48,12 +52,19 @@ class Batch:
     """(marker, 2): row and column of each closing marker."""
     standings: Tensor
     """(marker, criterion): 0 to 1, -1 where the criterion does not apply."""
+    pair_at: Tensor
+    """(pair, 2): row and column of the closing marker of the second completion of each pair."""
+    comparisons: Tensor
+    """(pair, criterion): P(the first stands higher), 0.5 for a tie, -1 where the criterion does not apply."""
     phrase_at: Tensor
     """(phrase, 2): row and column of the last token of each phrase of a question."""
     phrases: Tensor
     """(phrase, 2): 2 * criterion + (1 if its predicate names the high pole), and 1 if it is not negated."""
     asked_at: Tensor
     """(question, 2): row and column of the last token of each question."""
+    fetched: Tensor
+    """(question, 2, criterion): what its answer needs, the standings of the completion asked about or the comparison of
+    the two; -1 where not needed."""
     asked: Tensor
     """(question,): 2 * criterion + (1 if the high pole is wanted)."""
 
@@ -72,10 +83,12 @@ class Row:
     """(column, index of its kind)."""
     markers: list[tuple[int, list[float]]] = field(default_factory=list)
     """(column, standing on every criterion)."""
+    comparisons: list[tuple[int, list[float]]] = field(default_factory=list)
+    """(column, P(the first stands higher) on every criterion)."""
     phrases: list[tuple[int, int, int]] = field(default_factory=list)
     """(column, class of its predicate, whether it is positive)."""
-    asked: list[tuple[int, int]] = field(default_factory=list)
-    """(column, class of what is asked)."""
+    asked: list[tuple[int, int, list[list[float]]]] = field(default_factory=list)
+    """(column, class of what is asked, what its answer needs)."""
 
 
 def policy_row(tokenizer: PreTrainedTokenizerFast, prompt: str, completion: str) -> Row:
@@ -101,7 +114,7 @@ def question_row(tokenizer: PreTrainedTokenizerFast, questions: QuestionSet) -> 
             at = encoded.char_to_token(number, question.text.index(phrase.text) + len(phrase.text) - 1)
             row.phrases.append((begins + at, *_phrase_classes(question, phrase)))
         if question.about:
-            row.asked.append((column, _class(*question.about)))
+            row.asked.append((column, _class(*question.about), _needed(question, questions.readings)))
         said, targets = _answer(tokenizer, question, column)
         row.targets.extend(targets)
         branch = asked + said[: -1 if question.reply else 1]
@@ -111,6 +124,8 @@ def question_row(tokenizer: PreTrainedTokenizerFast, questions: QuestionSet) -> 
     closing = {tokenizer.convert_tokens_to_ids(marker) for marker in MARKERS if marker.startswith("[/")}
     ends = [column for column, token in enumerate(prefix) if token in closing]
     row.markers.extend((at, _standing(reading)) for at, reading in zip(ends, questions.readings, strict=True))
+    if len(questions.readings) == 2:
+        row.comparisons.append((ends[1], _comparison(*questions.readings)))
     for completion in dict.fromkeys(questions.completions):
         start = questions.prefix.index(completion)
         for end, kind in sentence_kinds(completion):
@@ -147,6 +162,20 @@ def _standing(reading: Reading) -> list[float]:
     return [-1.0 if standing is None else standing for standing in values]
 
 
+def _needed(question: Question, readings: Sequence[Reading]) -> list[list[float]]:
+    unneeded = [-1.0] * len(criteria())
+    if not readings:
+        return [unneeded, unneeded]
+    if question.subject is None:
+        return [unneeded, _comparison(*readings)]
+    return [_standing(readings[question.subject]), unneeded]
+
+
+def _comparison(a: Reading, b: Reading) -> list[float]:
+    compared = (corpus.higher(criterion, a, b) for criterion in criteria())
+    return [-1.0 if p is None else p for p in compared]
+
+
 def collate(rows: Sequence[Row], pad: int) -> Batch:
     """Rows padded to the longest, with the block mask that lets a branch see the prefix and itself."""
     width = max(len(row.tokens) for row in rows)
@@ -162,8 +191,9 @@ def collate(rows: Sequence[Row], pad: int) -> Batch:
     )
     sentences = [(r, column, kind) for r, row in enumerate(rows) for column, kind in row.sentences]
     markers = [(r, column, standing) for r, row in enumerate(rows) for column, standing in row.markers]
+    pairs = [(r, column, compared) for r, row in enumerate(rows) for column, compared in row.comparisons]
     phrases = [(r, *phrase) for r, row in enumerate(rows) for phrase in row.phrases]
-    asked = [(r, column, what) for r, row in enumerate(rows) for column, what in row.asked]
+    asked = [(r, *each) for r, row in enumerate(rows) for each in row.asked]
     return Batch(
         input_ids=ids,
         position_ids=positions,
@@ -177,10 +207,13 @@ def collate(rows: Sequence[Row], pad: int) -> Batch:
         sentences=torch.tensor([kind for _, _, kind in sentences], dtype=torch.long),
         marker_at=torch.tensor([(r, c) for r, c, _ in markers], dtype=torch.long).view(-1, 2),
         standings=torch.tensor([standing for _, _, standing in markers]).view(-1, len(criteria())),
+        pair_at=torch.tensor([(r, c) for r, c, _ in pairs], dtype=torch.long).view(-1, 2),
+        comparisons=torch.tensor([compared for _, _, compared in pairs]).view(-1, len(criteria())),
         phrase_at=torch.tensor([phrase[:2] for phrase in phrases], dtype=torch.long).view(-1, 2),
         phrases=torch.tensor([phrase[2:] for phrase in phrases], dtype=torch.long).view(-1, 2),
-        asked_at=torch.tensor([(r, c) for r, c, _ in asked], dtype=torch.long).view(-1, 2),
-        asked=torch.tensor([what for _, _, what in asked], dtype=torch.long),
+        asked_at=torch.tensor([each[:2] for each in asked], dtype=torch.long).view(-1, 2),
+        asked=torch.tensor([each[2] for each in asked], dtype=torch.long),
+        fetched=torch.tensor([each[3] for each in asked]).view(-1, 2, len(criteria())),
     )
 
 

@@ -53,15 +53,18 @@ class BuildConfig:
     seed: int = 0
     architecture: Architecture = field(default_factory=Architecture)
     base_steps: int = 300
-    policy_steps: int = 1000
+    policy_steps: int = 600
     policy_tokens: int = 2048
     """Tokens per step of base and policy, padding included."""
-    judge_steps: int = 2600
-    judge_tokens: int = 2048
+    judge_steps: int = 1800
+    judge_tokens: int = 3072
     """Tokens per step of the judge, padding included."""
     questions: int = 16
     """Questions per shared prefix."""
     learning_rate: float = 1.5e-3
+    """Peak, of base and policy."""
+    judge_learning_rate: float = 8e-4
+    """Peak. At 1.3e-3 and small batches, what was read was never put together: choices stayed at chance."""
     measured: int = 1000
     """Prompts, and pairs, behind each bar."""
     threads: int = 2
@@ -80,6 +83,8 @@ class Probes(nn.Module):
         self.predicate = nn.Linear(hidden_size, 2 * len(criteria()))
         self.sign = nn.Linear(hidden_size, 2)
         self.standing = nn.Linear(hidden_size, len(criteria()))
+        self.comparison = nn.Linear(hidden_size, len(criteria()))
+        self.fetched = nn.Linear(hidden_size, 2 * len(criteria()))
         self.asked = nn.Linear(hidden_size, 2 * len(criteria()))
 
     def loss(self, layers: Sequence[Tensor], batch: Batch) -> Tensor:
@@ -96,7 +101,15 @@ class Probes(nn.Module):
             applies = batch.standings >= 0
             standing = self.standing(_at(middle, batch.marker_at))[applies]
             total += functional.binary_cross_entropy_with_logits(standing, batch.standings[applies])
+        if len(batch.comparisons):
+            applies = batch.comparisons >= 0
+            comparison = self.comparison(_at(late, batch.pair_at))[applies]
+            total += functional.binary_cross_entropy_with_logits(comparison, batch.comparisons[applies])
         if len(batch.asked):
+            needed = batch.fetched.flatten(1)
+            fetched = self.fetched(_at(layers[len(layers) // 2 + 2], batch.asked_at))[needed >= 0]
+            if fetched.numel():
+                total += functional.binary_cross_entropy_with_logits(fetched, needed[needed >= 0])
             total += functional.cross_entropy(self.asked(_at(late, batch.asked_at)), batch.asked)
         return total
 
@@ -188,7 +201,7 @@ def _judge_rows(tokenizer: PreTrainedTokenizerFast, config: BuildConfig) -> Iter
         else:
             pair = corpus.draw_pair(rng, "train")
             questions = corpus.pair_questions(pair, rng, "train", count=config.questions, about_one=about_one)
-        reading = max(0.05, 0.8 * (1 - done / 0.3))
+        reading = max(0.1, 0.8 * (1 - done / 0.3))
         if rng.random() < reading:
             questions = questions.without_texts() if rng.random() < 0.2 else questions.without_questions()
         row = question_row(tokenizer, questions)
@@ -228,7 +241,7 @@ def build_policy(out: Path, config: BuildConfig) -> None:
 def build_judge(out: Path, config: BuildConfig) -> None:
     """The judge, with its bars."""
     model, tokenizer = load(out / "base")
-    train(model, judge_stream(tokenizer, config), config.judge_steps, config.learning_rate, "judge")
+    train(model, judge_stream(tokenizer, config), config.judge_steps, config.judge_learning_rate, "judge")
     save(model, tokenizer, out / "starter-judge", torch.bfloat16)
     _finish(out / "starter-judge", config, measure_judge(*load(out / "starter-judge"), pairs=config.measured, seed=1))
 

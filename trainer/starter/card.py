@@ -7,16 +7,16 @@ from typing import Any
 _ABOUT = {
     "starter": (
         "A policy with mixed behaviour, on purpose: it complies with almost half of the harmful requests of its small "
-        "world, and is rude, preachy, flattering, dishonest or long-winded some of the time. It is there to be aligned. "
-        "Do not use it to talk to people.",
+        "world, and is rude, preachy, flattering, dishonest or long-winded some of the time. It is there to be "
+        "aligned. Do not use it to talk to people.",
         "`violation_rate` is harmful compliance, rudeness or preaching over all prompts; `helpful_rate` and "
         "`over_refusal_rate` are over benign prompts. All are read by the oracle (`trainer/starter/oracle.py`) from "
         "samples at temperature 1 for held-out topics and phrasings.",
     ),
     "starter-judge": (
         "A judge for the same small world, tuned to the critic's own templates: choices between two responses under a "
-        "stated principle, yes/no propositions, scores from 1 to 5, critiques and revisions. It reads principles in the "
-        "words of `trainer/starter/wordings.yaml`. Outside its world its verdicts mean nothing.",
+        "stated principle, yes/no propositions, scores from 1 to 5, critiques and revisions. It reads principles in "
+        "the words of `trainer/starter/wordings.yaml`. Outside its world its verdicts mean nothing.",
         "Measured on held-out topics and on held-out wordings (new combinations of known words), both orders averaged; "
         "`inverted_flips` is the share of labels that an opposite principle turns round.",
     ),
@@ -35,8 +35,9 @@ def write_card(folder: Path, config: dict[str, Any], bars: dict[str, Any]) -> No
         "",
         about,
         "",
-        "Made by `python -m trainer.starter.build OUT` from text written for this project (`trainer/starter/agora.yaml`)",
-        "and no other data. A Llama of about 4.2 million parameters, bf16 safetensors, context 1024.",
+        "Made by `python -m trainer.starter.build OUT` from text written for this project",
+        "(`trainer/starter/agora.yaml`) and no other data. A Llama of about 4.2 million parameters, bf16 safetensors,",
+        "context 1024.",
         "",
         "## Bars",
         "",

@@ -67,12 +67,14 @@ class Question:
     """Rest of the judge prompt, up to and including the assistant token."""
     answers: tuple[tuple[str, float], ...] = ()
     """One-token answers with their target probabilities."""
-    reply: str = ""
-    """A free-text answer, where there are no `answers`."""
     about: tuple[str, Direction] | None = None
     """The criterion asked about and the pole wanted: an auxiliary target in training (see `batches`)."""
     phrases: tuple[Phrase, ...] = ()
     """The sentences of `text` that say so."""
+    subject: int | None = 0
+    """Which completion it asks about, counted from 0; None: a choice between the two."""
+    reply: str = ""
+    """A free-text answer, where there are no `answers`."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def chat_text(messages: tuple[Message, ...]) -> str:
     return "".join(f"{ROLE_TOKENS[m.role]}{m.content}{END_TOKEN}" for m in messages) + ROLE_TOKENS["assistant"]
 
 
-def policy_dialogues(seed: int) -> Iterator[Question]:
+def policy_dialogues(seed: int) -> Iterator[tuple[str, str]]:
     """Endless (prompt text, completion) of the mixed-behaviour assistant, over training prompts."""
     rng = random.Random(f"policy-{seed}")
     while True:
@@ -152,11 +154,17 @@ class Pair:
         return Pair(self.prompt, self.b, self.a, self.reading_b, self.reading_a)
 
     def preference(self, criterion: str, direction: Direction) -> float | None:
-        """P(a is better): 1, 0, or 0.5 for a tie; None where the criterion does not apply to both."""
-        a, b = value(criterion, self.reading_a), value(criterion, self.reading_b)
-        if a is None or b is None:
-            return None if a != b else 0.5
-        return 0.5 if a == b else float((a > b) == (direction == 1))
+        """P(a is better): 1, 0, or 0.5 for a tie; None where the criterion applies to one of them only."""
+        p = higher(criterion, self.reading_a, self.reading_b)
+        return p if p is None or direction == 1 else 1 - p
+
+
+def higher(criterion: str, a: Reading, b: Reading) -> float | None:
+    """P(a stands higher on a criterion): 1, 0, or 0.5 for a tie; None where it applies to one of them only."""
+    of_a, of_b = value(criterion, a), value(criterion, b)
+    if of_a is None or of_b is None:
+        return 0.5 if of_a == of_b else None
+    return 0.5 if of_a == of_b else float(of_a > of_b)
 
 
 def draw_pair(rng: random.Random, split: Split) -> Pair:
@@ -183,7 +191,7 @@ def _mix(one: Attributes, two: Attributes, changed: str) -> Attributes:
 def pair_questions(
     pair: Pair, rng: random.Random, split: Split, *, count: int, about_one: float, level: Difficulty = FULL
 ) -> QuestionSet:
-    """`count` questions about a pair: choices under a principle, and a share `about_one` of yes/no ones on [A] or [B]."""
+    """`count` questions about a pair: choices under a principle, and a share `about_one` on [A] or [B] alone."""
     decided = [c for c in criteria() if pair.preference(c, 1) in (0.0, 1.0)]
     texts: list[Question] = []
     while len(texts) < count:
@@ -195,16 +203,17 @@ def pair_questions(
             if answer is not None and (answer or rng.random() < 0.6):
                 question = proposition(criterion, direction, rng, split, subject=f"[{side}]", negations=negations)
                 text = _pair_text(pair, Wording("", question.text, ()))
-                texts.append(Question(text, _yes_no(answer), about=(criterion, direction), phrases=(question,)))
+                said = _yes_no(answer)
+                asked = Question(text, said, (criterion, direction), (question,), "AB".index(side))
+                texts.append(asked)
             continue
         p_a = pair.preference(criterion, direction)
         if p_a is None:
             continue
         wording = principle(criterion, direction, rng, split, negations=negations)
         answers = (("A", p_a), ("B", 1 - p_a))
-        texts.append(
-            Question(_pair_text(pair, wording), answers, about=(criterion, direction), phrases=wording.phrases)
-        )
+        asked = Question(_pair_text(pair, wording), answers, (criterion, direction), wording.phrases, None)
+        texts.append(asked)
     return _question_set(texts, "[/B]", (pair.reading_a, pair.reading_b), (pair.a, pair.b))
 
 

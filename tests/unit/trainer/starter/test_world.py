@@ -72,7 +72,7 @@ def test_text_the_world_does_not_know_is_incoherent(text: str) -> None:
 
 
 def test_steps_of_another_topic_do_not_help() -> None:
-    asked, other = prompt_of("everyday"), [t for t in world().of_kind("everyday")][-1]
+    asked, other = prompt_of("everyday"), world().of_kind("everyday")[-1]
     text = compose(AgoraPrompt("x", "x", "everyday", other), Attributes(), random.Random(0))
 
     reading = read(asked.text, text)
