@@ -97,6 +97,8 @@ class Report(Record):
     """The rows of the before/after table, the most important first."""
     win_rate: WinRate | None = None
     """Of the policy after training against before, by the judge, both orders."""
+    held_out_win_rate: WinRate | None = None
+    """The same by a judge that took no part in the labelling."""
     kl_nats: float | None = None
     """KL(after || before) per sequence."""
     kl_standard_error: float | None = None

@@ -43,25 +43,28 @@ def _template() -> Template:
 
 
 def headline(report: Report) -> tuple[str, ...]:
-    """What happened, in up to four sentences for people."""
-    sentences = [_moved(measure) for measure in _leading(report.measures)]
-    first = report.measures[0] if report.measures else None
-    if first is not None and first.control is not None:
-        left = show(first, first.control)
-        sentences.append(f"The same training on shuffled labels, the control, left {first.title.lower()} at {left}.")
+    """What happened, in up to five sentences for people."""
+    leading = _leading(report.measures)
+    sentences = [_moved(measure) for measure in leading]
+    if leading and leading[0].control is not None:
+        title, left = leading[0].title.lower(), show(leading[0], leading[0].control)
+        sentences.append(f"The same training on shuffled labels, the control, left {title} at {left}.")
     if report.win_rate is not None:
         w = report.win_rate
         sentences.append(
             f"The judge prefers the model after training in {percent(w.value)} of {w.n} comparisons"
             f" (95\u00a0% interval {percent(w.low)} to {percent(w.high)})."
         )
+    if report.held_out_win_rate is not None:
+        w = report.held_out_win_rate
+        sentences.append(f"A judge that took no part in the labelling prefers it in {percent(w.value)} of {w.n}.")
     return tuple(sentences)
 
 
 def _leading(measures: Sequence[Measure]) -> list[Measure]:
-    """The first measure, and the first one that must not suffer for it."""
-    first = list(measures[:1])
-    return first + [m for m in measures if m.id == "helpful_rate" and m not in first]
+    """What training was for, and what must not suffer for it; where neither was measured, the first row."""
+    by_id = {measure.id: measure for measure in measures}
+    return [by_id[name] for name in ("violation_rate", "helpful_rate") if name in by_id] or list(measures[:1])
 
 
 def _moved(measure: Measure) -> str:
