@@ -167,15 +167,10 @@ def train(
         shares.append(right)
         seen += batch.input_ids.numel()
         if (step + 1) % 50 == 0 or step + 1 == steps:
-            elapsed = time.monotonic() - started
-            _print(
-                train=name,
-                step=step + 1,
-                loss=fmean(losses[-50:]),
-                right=torch.cat(shares[-50:]).float().mean().item(),
-                tokens_per_s=seen / elapsed,
-                seconds=elapsed,
-            )
+            elapsed, right = time.monotonic() - started, torch.cat(shares[-50:]).float()
+            answered = {"right": right.mean().item()} if len(right) else {}
+            loss_now = fmean(losses[-50:])
+            _print(train=name, step=step + 1, loss=loss_now, **answered, tokens_per_s=seen / elapsed, seconds=elapsed)
     model.eval()
 
 
