@@ -14,6 +14,7 @@ from api.runner import Command, Runner, align_command
 from api.services import Gate, Services
 from api.store.jobs import JobStore
 from api.store.tables import open_database
+from solon import __version__
 from solon.settings import Settings
 
 MAX_BODY_BYTES = 4 << 20
@@ -39,8 +40,9 @@ def create_app(settings: Settings, *, models: Models | None = None, command: Com
     app = FastAPI(
         title="Solon",
         summary="AI feedback under a published constitution.",
-        version="0.1.0",
+        version=__version__,
         lifespan=lifespan,
+        responses=problems.RESPONSES,
     )
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES)
     # Only loopback is served, so another Host is a web page that resolves its own name to this machine.

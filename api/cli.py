@@ -103,7 +103,7 @@ def _align_there(recipe: Any, server: str, as_json: bool) -> None:
             for event in service.follow(job.id):
                 emit(event.event)
         job = service.job(job.id)
-    write_json(job.model_dump(mode="json"))
+    job_cli.print_job(job, as_json)
     if job.status != "succeeded":
         error = job.error or {}
         raise Failed(error.get("message") or f"the job was {job.status}", remedy=error.get("remedy") or "")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from solon.intervals import Interval
-    from trainer.evaluate import WinRate
+    from trainer.evaluate import Measure, WinRate
     from trainer.report import Report
 
 
@@ -42,15 +42,18 @@ def _table(report: "Report") -> "Table":
     from rich.table import Table
 
     controlled = report.control is not None or any(measure.control is not None for measure in report.measures)
-    table = Table("", "before", "after", *(["control"] if controlled else []), "what it means")
-    for measure in report.measures:
-        sides = (measure.before, measure.after, *([measure.control] if controlled else []))
-        table.add_row(measure.title, *(_shown(side, measure.unit) for side in sides), measure.meaning)
     control = report.control
-    won = [_won(report.win_rate)] + ([_won(control.win_rate if control else None)] if controlled else [])
-    table.add_row("Win rate", "", *won, "Preferred to before by the judge, both orders, ties half; all prompts.")
-    drift = [_nats(report.kl_nats)] + ([_nats(control.kl_nats if control else None)] if controlled else [])
-    table.add_row("KL, nats", "", *drift, "Distance from the policy before, per completion.")
+    table = Table("", "before", "after", "change", *(["control"] if controlled else []), "what it means")
+    for measure in report.measures:
+        sides = (_shown(measure.before, measure.unit), _shown(measure.after, measure.unit), _change(measure))
+        beside = (_shown(measure.control, measure.unit),) if controlled else ()
+        table.add_row(measure.title, *sides, *beside, measure.meaning)
+    won, drift = ["", _won(report.win_rate), ""], ["", _nats(report.kl_nats), ""]
+    if controlled:
+        won.append(_won(control.win_rate if control else None))
+        drift.append(_nats(control.kl_nats if control else None))
+    table.add_row("Win rate", *won, "Preferred to before by the critic, in both orders, ties half; all prompts.")
+    table.add_row("KL, nats", *drift, "Distance from the policy before, per completion.")
     return table
 
 
@@ -58,6 +61,13 @@ def _shown(value: "Interval | None", unit: str) -> str:
     if value is None:
         return "-"
     return f"{100 * value.value:.1f} %" if unit == "share" else f"{value.value:.2f}"
+
+
+def _change(measure: "Measure") -> str:
+    change, scale = measure.difference, 100 if measure.unit == "share" else 1
+    digits = 0 if measure.unit == "share" else 2
+    low, high = (f"{scale * bound:+.{digits}f}" for bound in (change.low, change.high))
+    return f"{scale * change.value:+.{digits}f} [{low}, {high}]"
 
 
 def _won(rate: "WinRate | None") -> str:

@@ -62,7 +62,7 @@ class _Curves:
         def progress(step: int, steps: int, metrics: dict[str, float]) -> None:
             self._done[name], self._total[name] = step, steps
             if name == "model" and metrics:
-                shown = ("loss", "rewards/accuracies", "rewards/margins")
+                shown = ("loss", "reward_accuracy", "reward_margin")
                 self._metrics = {key: metrics[key] for key in shown if key in metrics}
             known = sum(self._total.values()) if all(self._total.values()) else None
             self._ticks(sum(self._done.values()), known, "", self._metrics)

@@ -1,11 +1,14 @@
 """`solon job ls | show | logs | cancel`: jobs of a running service."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from api.terminal import print_table, settings, write, write_json
+
+if TYPE_CHECKING:
+    from api.store.jobs import Job
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -39,12 +42,12 @@ def list_jobs(
 
 
 @app.command()
-def show(context: typer.Context, job_id: JobId, server: Server = None) -> None:
-    """Print one job as JSON."""
+def show(context: typer.Context, job_id: JobId, server: Server = None, as_json: AsJson = False) -> None:
+    """Print one job."""
     from api.client import Service
 
     with Service(server or settings(context).server) as service:
-        write_json(service.job(job_id).model_dump(mode="json"))
+        print_job(service.job(job_id), as_json)
 
 
 @app.command()
@@ -67,13 +70,26 @@ def logs(
         with shown(as_json=as_json) as emit:
             for event in service.follow(job_id):
                 emit(event.event)
-        write_json(service.job(job_id).model_dump(mode="json"))
+        print_job(service.job(job_id), as_json)
 
 
 @app.command()
-def cancel(context: typer.Context, job_id: JobId, server: Server = None) -> None:
-    """Ask a job to stop."""
+def cancel(context: typer.Context, job_id: JobId, server: Server = None, as_json: AsJson = False) -> None:
+    """Ask a job to stop; a finished one stays as it is."""
     from api.client import Service
 
     with Service(server or settings(context).server) as service:
-        write_json(service.cancel(job_id).model_dump(mode="json"))
+        print_job(service.cancel(job_id), as_json)
+
+
+def print_job(job: "Job", as_json: bool) -> None:
+    """A job with how it ended."""
+    if as_json:
+        write_json(job.model_dump(mode="json"))
+        return
+    write(f"{job.id}  {job.recipe.get('name', '')}  {job.status}")
+    if job.error is not None:
+        remedy = f" ({job.error['remedy']})" if job.error.get("remedy") else ""
+        write(f"  {job.error.get('message', '')}{remedy}")
+    if job.result is not None:
+        write(f"  results: {job.result.get('out', '')}")

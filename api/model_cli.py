@@ -63,6 +63,7 @@ def import_llama2c(
     checkpoint: Annotated[Path, typer.Argument(metavar="MODEL.bin", help="llama2.c weights, version 0.")],
     tokenizer: Annotated[Path, typer.Argument(metavar="TOKENIZER.bin", help="Its tokenizer.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Hugging Face directory to make.")],
+    as_json: AsJson = False,
 ) -> None:
     """Convert a llama2.c checkpoint, such as stories260K, to a local Hugging Face directory."""
     command = [sys.executable, "-m", "trainer.llama2c", str(checkpoint), str(tokenizer), str(out)]
@@ -71,6 +72,9 @@ def import_llama2c(
     if done.returncode == InvalidInput.exit_code:
         raise InvalidInput(last)
     if done.returncode != 0:
-        raise Failed(f"the import ended with code {done.returncode}: {last}")
+        raise Failed(f"the import ended with code {done.returncode}: {last}", remedy="pip install 'solon[trainer]'")
+    if as_json:
+        write_json({"out": str(out)})
+        return
     write(f"imported: {out}")
     write(f"use it: solon --set 'models.{out.name}={{kind: policy, path: {out}}}' ...")

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,11 +19,37 @@ MEDIA_TYPE = "application/problem+json"
 _QUOTED = re.compile(r"""(?<!\w)(['"]).*?\1(?!\w)""")
 
 
+class Problem(BaseModel):
+    """An error answer, RFC 9457."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    field: str | None = None
+    """Dotted path of what is wrong in the request."""
+    remedy: str | None = None
+    """What to do."""
+    errors: list[dict[str, str | None]] | None = None
+    """All that is wrong in the request, each with `field` and `message`."""
+
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "A problem (RFC 9457).",
+        "content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}},
+    }
+}
+"""For the OpenAPI document: every route may answer with a problem."""
+
+
 def problem(status: int, detail: str = "", *, headers: dict[str, str] | None = None, **members: Any) -> JSONResponse:
     """A problem document with its extension members."""
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, **members)
     return JSONResponse(
-        body | {name: value for name, value in members.items() if value},
+        body.model_dump(exclude_none=True),
         status_code=status,
         media_type=MEDIA_TYPE,
         headers=headers,
@@ -44,7 +71,7 @@ async def _solon_error(_: Request, error: Exception) -> JSONResponse:
     if isinstance(error, UsageError):
         detail = _QUOTED.sub("...", detail)  # what our messages quote is what they were given
     headers = {"Retry-After": f"{max(1, round(error.retry_after_s))}"} if isinstance(error, Busy) else None
-    return problem(error.http_status, detail, headers=headers, field=error.field, remedy=error.remedy)
+    return problem(error.http_status, detail, headers=headers, field=error.field, remedy=error.remedy or None)
 
 
 async def _invalid_request(_: Request, error: Exception) -> JSONResponse:
