@@ -24,7 +24,7 @@ from solon.chat import ChatModel, OpenAIChat
 from solon.errors import Conflict, ModelUnavailable
 from solon.settings import ModelEntry, Settings
 
-_START_S = 180.0  # importing torch on a busy machine takes its time
+_START_S = 300.0  # importing torch on a busy machine takes its time
 _GRACE_S = 10.0
 
 
@@ -63,9 +63,8 @@ class Engines:
 
     async def _connect(self, name: str) -> OpenAIChat:
         entry = self._entry(name)
-        limits = {"max_concurrency": entry.max_concurrency, "timeout_s": entry.timeout_s}
         if entry.endpoint is not None:
-            return OpenAIChat(name, entry.endpoint, entry.model or name, entry.api_key(), **limits)
+            return _client(name, entry, entry.endpoint, entry.model or name, entry.api_key())
         if entry.engine != "local":
             start = f"solon model serve --engine {entry.engine} {name}"
             remedy = f"start it with `{start}` and set models.{name}.endpoint"
@@ -74,12 +73,16 @@ class Engines:
         if self._server is None:
             self._server = await self._open.enter_async_context(LocalServer())
         await self._server.load(name, directory)
-        return OpenAIChat(name, self._server.endpoint, name, **limits)
+        return _client(name, entry, self._server.endpoint, name, None)
 
     def _entry(self, name: str) -> ModelEntry:
         if name in self._directories:
             return ModelEntry(kind="policy", engine="local", path=str(self._directories[name]))
         return self._settings.model(name)
+
+
+def _client(name: str, entry: ModelEntry, endpoint: str, model: str, key: str | None) -> OpenAIChat:
+    return OpenAIChat(name, endpoint, model, key, entry.max_concurrency, entry.timeout_s)
 
 
 class LocalServer:

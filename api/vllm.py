@@ -86,7 +86,7 @@ def serve_vllm(
 
 
 def native_dtype(cpu_info: Path = Path("/proc/cpuinfo"), gpu: Path = Path("/dev/nvidia0")) -> str:
-    """vLLM's --dtype for this machine: float32 on a CPU without bfloat16 arithmetic, else what the model is saved in."""
+    """vLLM's --dtype for this machine: float32 on a CPU without bfloat16 arithmetic, else the model's own."""
     if gpu.exists() or not cpu_info.exists():
         return "auto"
     flags = set(cpu_info.read_text().split())

@@ -10,9 +10,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer
 
 from trainer.language_model import LanguageModel
+
+
+def layer_states(cache: DynamicCache) -> list[Tensor]:
+    """Keys and values [row, head, token, width] of every layer: keys of layer i at 2i, values at 2i + 1."""
+    layers = [layer for layer in cache.layers if isinstance(layer, DynamicLayer)]
+    return [states for layer in layers for states in (layer.keys, layer.values) if states is not None]
 
 
 class _Layer(CacheLayerMixin):
@@ -80,10 +86,8 @@ class SlotCache(Cache):
         """Append rows: row sources[i] of a right-padded prefill, lengths[i] tokens of it, with `room` tokens in all."""
         self._reserve(self.used + len(sources), room)
         first, last = self.used, self.used + len(sources)
-        for index, layer in enumerate(prefill.layers):
-            for offset, states in enumerate((layer.keys, layer.values)):
-                if states is not None:
-                    self.memory[2 * index + offset, first:last, :, : states.shape[2]] = states[sources]
+        for index, states in enumerate(layer_states(prefill)):
+            self.memory[index, first:last, :, : states.shape[2]] = states[sources]
         self.lengths[first:last] = lengths
         self.used = last
         self.longest = max(self.longest, int(lengths.max()))

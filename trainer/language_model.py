@@ -72,7 +72,7 @@ class LanguageModel:
     @property
     def vocabulary(self) -> int:
         """Number of tokens."""
-        return int(self.network.get_input_embeddings().weight.shape[0])
+        return int(self.network.config.get_text_config().vocab_size)
 
     def hidden(self, **inputs: Any) -> Tensor:
         """Last hidden states [row, token, hidden] of the network without its output layer."""
@@ -80,7 +80,7 @@ class LanguageModel:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits in float32, [..., vocabulary]."""
-        return self.network.get_output_embeddings()(hidden).float()
+        return self.network.get_output_embeddings()(hidden).float()  # pyright: ignore[reportOptionalCall]
 
     def encode(self, text: str) -> list[int]:
         """Tokens of plain text, with the tokens (a BOS, say) that the tokenizer itself puts around text."""
@@ -151,5 +151,5 @@ def _end_tokens(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
         tokenizer.eos_token_id,
     ):
         if value is not None:
-            found.update(value if isinstance(value, list) else [int(value)])
+            found.update(int(token) for token in (value if isinstance(value, list) else [value]))
     return frozenset(found)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
-from trainer.kv_cache import BranchCache
+from trainer.kv_cache import BranchCache, layer_states
 from trainer.language_model import LanguageModel
 from trainer.prefix_tree import Tokens, plan, shared_length
 
@@ -142,7 +142,7 @@ class PrefixReader:
         for batch in length_sorted_batches(heads, [len(tokens) for tokens, _ in heads], self._batch_tokens):
             cache = DynamicCache()
             hidden = prefill(self._model, [tokens for tokens, _ in batch], cache)
-            states = torch.stack([s for layer in cache.layers for s in (layer.keys, layer.values) if s is not None])
+            states = torch.stack(layer_states(cache))
             for row, head in enumerate(batch):
                 tokens = head[0]
                 yield head, Prefix(tuple(tokens), states[:, row, :, : len(tokens)]), hidden[row]

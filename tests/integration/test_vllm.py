@@ -8,7 +8,7 @@ import asyncio
 import os
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 @asynccontextmanager
-async def served(name: str, entry: ModelEntry, log: Path) -> AsyncIterator[ModelEntry]:
+async def served(name: str, entry: ModelEntry, log: Path) -> AsyncGenerator[ModelEntry]:
     """The entry as a vLLM endpoint, for the length of the block."""
     keyed = entry.model_copy(update={"api_key_env": "TEST_VLLM_KEY"})
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -88,7 +88,7 @@ def llama2c_forward(content: bytes, ids: list[int]) -> np.ndarray:
         take(layers, hidden, dim),
     )
     norm = take(dim)
-    take(context, width // 2), take(context, width // 2)
+    take(2, context, width // 2)  # the rotations, which we compute
     classifier = embedding if vocabulary > 0 else take(abs(vocabulary), dim)
 
     def normed(x: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -92,7 +92,7 @@ def test_packed_branches_get_the_logits_they_get_alone(model: LanguageModel):
 def test_packed_trees_carry_gradients_as_separate_texts_do(model: LanguageModel):
     prefix, branches = [5, 6, 7], [[8, 9], [10]]
     packed = pack([(prefix, branches)], pad_id=0)
-    weight = model.network.get_input_embeddings().weight
+    weight = next(model.network.parameters())
 
     def gradient(loss: torch.Tensor) -> torch.Tensor:
         (found,) = torch.autograd.grad(loss, weight)

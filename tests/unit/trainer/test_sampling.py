@@ -4,9 +4,11 @@ import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
+from transformers import AutoTokenizer, GenerationMixin, MistralConfig, MistralForCausalLM
 
 from solon.errors import InvalidInput, NotFound
 from trainer.decoding import Draw, Sampling, next_tokens, token_logprobs
@@ -37,15 +39,10 @@ def greedy(tokens: int) -> Sampling:
 def test_greedy_text_is_the_one_transformers_generates(endless: LanguageModel):
     texts = prompts(9)
     ours = Sampler(endless, max_rows=4).sample([Request(p, greedy(12)) for p in texts])
+    generate = cast(GenerationMixin, endless.network).generate
     for prompt, generation in zip(texts, ours, strict=True):
-        theirs = endless.network.generate(
-            torch.tensor([prompt]),
-            max_new_tokens=12,
-            min_new_tokens=12,
-            do_sample=False,
-            pad_token_id=0,
-            eos_token_id=-1,
-        )
+        length: dict[str, Any] = {"max_new_tokens": 12, "min_new_tokens": 12, "eos_token_id": -1, "pad_token_id": 0}
+        theirs = generate(torch.tensor([prompt]), do_sample=False, **length)
         assert list(generation.tokens) == theirs[0, len(prompt) :].tolist()
 
 
@@ -199,9 +196,12 @@ def test_a_directory_without_a_model_is_named(tmp_path: Path):
 
 
 def test_an_architecture_that_would_be_computed_wrongly_is_refused(tmp_path: Path, tiny_model_dir: Path):
-    from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM
-
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     MistralForCausalLM(MistralConfig(vocab_size=300, num_key_value_heads=2, sliding_window=8, **sizes)).save_pretrained(
         tmp_path
     )
