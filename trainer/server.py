@@ -1,262 +1,191 @@
-"""A small OpenAI-compatible server over `trainer.sampling`: several models, batching across requests, bounded queue.
+"""`python -m trainer.server`: the local model server as a process, on its own or as somebody's child.
 
-    GET  /health              GET /v1/models
-    POST /v1/chat/completions POST /v1/completions      fields: `openai_requests`; any other field is a 400 naming it
+    python -m trainer.server --model NAME=DIR [--model NAME=DIR ...] [--host 127.0.0.1] [--port 0] [--api-key-env VAR]
+    python -m trainer.server --control
 
-This module is the HTTP application; `python -m trainer.server` runs it as a process (`server_process`).
+Every event is one JSON line on stdout: {"event": "listening", "port": N} when requests are taken, {"event": "error",
+"message": ..., "remedy": ...} when it cannot start. Under --control each line on stdin, {"load": DIR, "as": NAME},
+loads one more model and is answered by {"event": "loaded", "model": NAME} or an error; the end of stdin is the end.
+
+It also ends on SIGTERM, and when the process that started it is gone.
 """
 
-import asyncio
-import hmac
+import argparse
+import ipaddress
+import json
+import os
+import signal
+import socket
 import sys
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from pydantic import ValidationError
-from starlette.applications import Starlette
-from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse
-from starlette.routing import Route
+import torch
+import uvicorn
 
-from solon.errors import Busy, SolonError, UsageError
+from solon.errors import InvalidInput, SolonError
 from trainer.batcher import Batcher
-from trainer.decoding import Sampling
-from trainer.language_model import LanguageModel
-from trainer.openai_replies import chat_completion, text_completion
-from trainer.openai_requests import ChatCompletionRequest, CompletionRequest, SamplingFields
-from trainer.sampling import Generation, Request
-
-BodyT = TypeVar("BodyT", ChatCompletionRequest, CompletionRequest)
-T = TypeVar("T")
-
-_LARGEST_BODY = 16 << 20
-_LONG_TEXT = 20_000  # characters; longer texts are tokenized off the event loop
+from trainer.language_model import LanguageModel, Precision
+from trainer.openai_app import application
+from trainer.sampling import Sampler
 
 
-class ApiError(Exception):
-    """A reply that is an error, in OpenAI's shape."""
+class Models:
+    """The models being served, by name; all take turns on the cores."""
 
-    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
-        super().__init__(message)
-        self.status, self.message, self.param, self.code = status, message, param, code
+    def __init__(self, precision: Precision, max_rows: int, max_outstanding: int) -> None:
+        self.batchers: dict[str, Batcher] = {}
+        self.failed = False
+        """Whether a model's thread has died."""
+        self._precision: Precision = precision
+        self._max_rows, self._max_outstanding = max_rows, max_outstanding
+        self._compute = threading.Lock()
 
-    def response(self, headers: dict[str, str] | None = None) -> JSONResponse:
-        """As HTTP."""
-        kind = "invalid_request_error" if self.status < 500 and self.status != 429 else "server_error"
-        body = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
-        return JSONResponse({"error": body}, self.status, headers)
+    def load(self, name: str, path: Path) -> None:
+        """Serve the model in `path` as `name`, from now on."""
+        if name in self.batchers:
+            raise InvalidInput(f"a model named {name!r} is being served already", remedy="take another name")
+        sampler = Sampler(LanguageModel.load(path, name, self._precision), max_rows=self._max_rows)
+        batcher = Batcher(sampler, self._compute, max_outstanding=self._max_outstanding, on_death=self._died)
+        batcher.start()
+        self.batchers[name] = batcher
 
+    def stop(self) -> None:
+        """End every model's thread."""
+        for batcher in self.batchers.values():
+            batcher.stop()
 
-@dataclass(frozen=True)
-class Service:
-    """What the routes work with."""
-
-    batchers: Mapping[str, Batcher]
-    api_key: str | None
-    started: int
-
-    def batcher(self, name: str) -> Batcher:
-        """The model of that name."""
-        if name not in self.batchers:
-            known = ", ".join(self.batchers)
-            raise ApiError(404, f"The model `{name}` does not exist; here: {known}", param="model", code="not_found")
-        return self.batchers[name]
-
-
-def application(batchers: Mapping[str, Batcher], *, api_key: str | None = None) -> Starlette:
-    """The ASGI application over running batchers; models may be added to the mapping later."""
-    service = Service(batchers, api_key, int(time.time()))
-    return Starlette(
-        routes=[
-            Route("/health", _route(service, _health, public=True)),
-            Route("/v1/models", _route(service, _models)),
-            Route("/v1/chat/completions", _route(service, _chat), methods=["POST"]),
-            Route("/v1/completions", _route(service, _complete), methods=["POST"]),
-        ],
-    )
+    def _died(self) -> None:
+        self.failed = True
 
 
-Handler = Callable[[Service, HttpRequest], Awaitable[dict[str, Any]]]
+class Server(uvicorn.Server):
+    """Announces its port, and ends when its parent or one of its models does."""
+
+    def __init__(self, config: uvicorn.Config, port: int, models: Models) -> None:
+        super().__init__(config)
+        self._port, self._models = port, models
+        self._parent = os.getppid()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Announce the port once requests are taken."""
+        await super().startup(sockets)
+        if self.started:
+            say({"event": "listening", "port": self._port})
+
+    async def on_tick(self, counter: int) -> bool:
+        """True when it is time to end; asked ten times a second."""
+        orphaned = counter % 10 == 0 and os.getppid() != self._parent
+        return orphaned or self._models.failed or await super().on_tick(counter)
 
 
-def _route(
-    service: Service, handler: Handler, *, public: bool = False
-) -> Callable[[HttpRequest], Awaitable[JSONResponse]]:
-    async def endpoint(request: HttpRequest) -> JSONResponse:
+def say(event: dict[str, Any]) -> None:
+    """One JSON line on stdout."""
+    sys.stdout.write(json.dumps(event) + "\n")
+    sys.stdout.flush()
+
+
+def say_error(error: SolonError) -> None:
+    """The error as an event."""
+    say({"event": "error", "message": error.message, "remedy": error.remedy})
+
+
+def follow_commands(models: Models, server: uvicorn.Server) -> None:
+    """Obey the lines on stdin until it ends, then end the server."""
+    for line in sys.stdin:
+        command = json.loads(line)
         try:
-            if not public:
-                _authorize(service, request)
-            return JSONResponse(await handler(service, request))
-        except ApiError as error:
-            return error.response()
-        except Busy as error:
-            headers = {"Retry-After": f"{error.retry_after_s:.0f}"}
-            return ApiError(429, error.message, code="queue_full").response(headers)
+            models.load(command["as"], Path(command["load"]))
         except SolonError as error:
-            status = 400 if isinstance(error, UsageError) else 503
-            return ApiError(status, str(error), param=error.field).response()
-
-    return endpoint
-
-
-def _authorize(service: Service, request: HttpRequest) -> None:
-    given = request.headers.get("authorization", "").removeprefix("Bearer ")
-    if service.api_key is not None and not hmac.compare_digest(given.encode(), service.api_key.encode()):
-        raise ApiError(401, "The API key is missing or wrong", code="invalid_api_key")
+            say_error(error)
+        else:
+            say({"event": "loaded", "model": command["as"]})
+    server.should_exit = True
 
 
-async def _health(service: Service, _: HttpRequest) -> dict[str, Any]:
-    return {"status": "ok", "models": list(service.batchers)}
+def serve(options: argparse.Namespace) -> bool:
+    """Serve until told to end; whether nothing failed meanwhile."""
+    api_key = _api_key(options.api_key_env, options.host)
+    torch.set_num_threads(options.threads)
+    listener = _listener(options.host, options.port)
+    models = Models(options.precision, options.max_rows, options.max_outstanding)
+    for name, path in options.model:
+        models.load(name, path)
+    app = application(models.batchers, api_key=api_key)
+    config = uvicorn.Config(app, lifespan="off", log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+    server = Server(config, listener.getsockname()[1], models)
+    if options.control:
+        threading.Thread(target=follow_commands, args=(models, server), name="control", daemon=True).start()
+    signal.signal(
+        signal.SIGTERM, lambda *_: None
+    )  # uvicorn passes it on once it has ended; there is nothing left to do
+    server.run(sockets=[listener])
+    failed = models.failed
+    models.stop()
+    return not failed
 
 
-async def _models(service: Service, _: HttpRequest) -> dict[str, Any]:
-    data = [
-        {
-            "id": name,
-            "object": "model",
-            "created": service.started,
-            "owned_by": "solon",
-            "max_model_len": batcher.model.context,
-        }
-        for name, batcher in service.batchers.items()
-    ]
-    return {"object": "list", "data": data}
-
-
-async def _chat(service: Service, http: HttpRequest) -> dict[str, Any]:
-    body = await _body(http, ChatCompletionRequest)
-    batcher = service.batcher(body.model)
-    model = batcher.model
-    turns = [{"role": message.role, "content": message.content} for message in body.messages]
-    prompt = await _tokenized(lambda: model.encode_chat(turns), sum(len(turn["content"]) for turn in turns))
-    left = model.context - len(prompt)
-    asked = body.max_completion_tokens or body.max_tokens
-    _require_room(model, len(prompt), asked or 1)
-    top = (body.top_logprobs or 0) if body.logprobs else None
-    requests = _requests(model, prompt, body, asked or left, top)
-    generations = await _unless_gone(http, batcher.generate(requests))
-    return chat_completion(model, prompt, generations)
-
-
-async def _complete(service: Service, http: HttpRequest) -> dict[str, Any]:
-    body = await _body(http, CompletionRequest)
-    batcher = service.batcher(body.model)
-    model = batcher.model
-    prompts = [await _encoded(model, prompt) for prompt in body.prompts]
-    for prompt in prompts:
-        _require_room(model, len(prompt), body.max_tokens)
-    wanted = len(prompts) * (body.n + body.echo)
-    if wanted > batcher.max_outstanding:
-        raise ApiError(400, f"{wanted} sequences in one request; at most {batcher.max_outstanding}", param="prompt")
-    scores = None
-    if body.echo:
-        scores = await _unless_gone(http, batcher.score(prompts, body.logprobs or 0))
-    generations: list[list[Generation]] = [[] for _ in prompts]
-    if body.max_tokens:
-        requests = [r for prompt in prompts for r in _requests(model, prompt, body, body.max_tokens, body.logprobs)]
-        flat = await _unless_gone(http, batcher.generate(requests))
-        generations = [flat[i * body.n : (i + 1) * body.n] for i in range(len(prompts))]
-    return text_completion(model, prompts, generations, scores, body.logprobs)
-
-
-async def _body(http: HttpRequest, kind: type[BodyT]) -> BodyT:
-    """The validated body; the first problem is named."""
-    received = bytearray()
-    async for chunk in http.stream():
-        received += chunk
-        if len(received) > _LARGEST_BODY:
-            raise ApiError(413, f"The body is larger than {_LARGEST_BODY >> 20} MiB")
-    try:
-        return kind.model_validate_json(bytes(received))
-    except ValidationError as error:
-        problems = error.errors(include_input=False, include_url=False)
-        problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-        where = ".".join(str(part) for part in problem["loc"]) or None
-        if problem["type"] == "extra_forbidden":
-            raise ApiError(
-                400, f"`{where}` is not supported by this server", param=where, code="unsupported"
-            ) from error
-        message = problem["msg"].removeprefix("Value error, ")
-        raise ApiError(400, f"{where}: {message}" if where else message, param=where) from error
-
-
-async def _tokenized(encode: Callable[[], list[int]], characters: int) -> list[int]:
-    return await asyncio.to_thread(encode) if characters > _LONG_TEXT else encode()
-
-
-async def _encoded(model: LanguageModel, prompt: str | list[int]) -> list[int]:
-    if isinstance(prompt, str):
-        tokens = await _tokenized(lambda: model.encode(prompt), len(prompt))
-        if not tokens:
-            raise ApiError(400, "The prompt is empty", param="prompt")
-        return tokens
-    if max(prompt) >= model.vocabulary:
-        raise ApiError(400, f"Token {max(prompt)} is not in the vocabulary of {model.vocabulary}", param="prompt")
-    return prompt
-
-
-def _require_room(model: LanguageModel, prompt: int, completion: int) -> None:
-    """Refuse what does not fit the context: nothing is ever cut."""
-    if prompt + completion > model.context:
-        raise ApiError(
-            400,
-            f"This model's maximum context length is {model.context} tokens. However, you requested {completion} "
-            f"output tokens and your prompt contains {prompt} input tokens. Please reduce the length of either.",
-            param="messages",
-            code="context_length_exceeded",
+def _api_key(variable: str | None, host: str) -> str | None:
+    key = os.environ.get(variable, "") if variable else None
+    if key == "":
+        raise InvalidInput(f"the key in ${variable} is not set", field="--api-key-env", remedy=f"export {variable}=...")
+    if key is None and not _is_loopback(host):
+        raise InvalidInput(
+            f"{host} can be reached from elsewhere",
+            field="--host",
+            remedy="name a key with --api-key-env, or bind 127.0.0.1",
         )
+    return key
 
 
-def _requests(
-    model: LanguageModel, prompt: Sequence[int], body: SamplingFields, max_tokens: int, top: int | None
-) -> list[Request]:
-    """The n completions that the body asks for."""
-    outside = [token for token in body.bias if token >= model.vocabulary]
-    if outside:
-        message = f"logit_bias: token {outside[0]} is not in the vocabulary of {model.vocabulary}"
-        raise ApiError(400, message, param="logit_bias")
-    choices = body.structured_outputs.choice if body.structured_outputs else []
-    constraint = tuple(tuple(model.encode_plain(choice)) for choice in choices)
-    return [
-        Request(
-            tuple(prompt),
-            Sampling(
-                max_tokens=max_tokens,
-                temperature=body.temperature,
-                top_p=body.top_p,
-                seed=body.seed,
-                index=index,
-                stop=body.stops,
-                logit_bias=body.bias,
-                choices=constraint,
-                top_logprobs=top,
-            ),
-        )
-        for index in range(body.n)
-    ]
-
-
-async def _unless_gone(http: HttpRequest, work: Awaitable[T]) -> T:
-    """The result of `work`, which is cancelled when the client goes away."""
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(http))
+def _is_loopback(host: str) -> bool:
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ApiError(499, "The client is gone")
-        return task.result()
-    finally:
-        gone.cancel()
-        task.cancel()
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
-async def _disconnected(http: HttpRequest) -> None:
-    while (await http.receive())["type"] != "http.disconnect":
-        pass
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise InvalidInput(
+            f"cannot listen on {host}:{port}: {error.strerror}", field="--port", remedy="--port 0 takes a free one"
+        ) from error
+
+
+def _named_directory(text: str) -> tuple[str, Path]:
+    name, equals, directory = text.partition("=")
+    if not (name and equals and directory):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR")
+    return name, Path(directory)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve as the command line says; the exit code."""
+    parser = argparse.ArgumentParser("trainer.server", description="An OpenAI-compatible server of local models.")
+    parser.add_argument("--model", action="append", type=_named_directory, default=[], metavar="NAME=DIR")
+    parser.add_argument("--control", action="store_true", help="take more models by lines on stdin; end when it ends")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--api-key-env", help="variable that holds the key clients must send")
+    parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--max-rows", type=int, default=128, help="sequences sampled at once, per model")
+    parser.add_argument("--max-outstanding", type=int, default=1024, help="sequences in progress or waiting, per model")
+    options = parser.parse_args(arguments)
+    if not options.model and not options.control:
+        parser.error("name a model: --model NAME=DIR")
+    try:
+        return 0 if serve(options) else 1
+    except SolonError as error:
+        say_error(error)
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
 
 
 if __name__ == "__main__":
-    from trainer.server_process import main
-
     sys.exit(main())

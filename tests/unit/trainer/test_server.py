@@ -14,8 +14,8 @@ from solon.errors import Busy, Failed
 from trainer.batcher import Batcher
 from trainer.decoding import Sampling
 from trainer.language_model import LanguageModel
+from trainer.openai_app import application
 from trainer.sampling import Request, Sampler
-from trainer.server import application
 
 Json = dict[str, Any]
 
