@@ -53,6 +53,10 @@ def _table(report: "Report") -> "Table":
         won.append(_won(control.win_rate if control else None))
         drift.append(_nats(control.kl_nats if control else None))
     table.add_row("Win rate", *won, "Preferred to before by the critic, in both orders, ties half; all prompts.")
+    if report.held_out_win_rate is not None:
+        blank = [""] if controlled else []
+        row = ("", _won(report.held_out_win_rate), "", *blank)
+        table.add_row("Held-out judge", *row, "Win rate by a judge that labelled nothing.")
     table.add_row("KL, nats", *drift, "Distance from the policy before, per completion.")
     return table
 

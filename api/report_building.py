@@ -51,6 +51,7 @@ def build_report(run: Run, evidence: Evidence) -> Report:
     pairs = list(read_pairs(run.artifacts["pairs"].path))
     curves = {"after": "model", "control": "control"}
     divergence = evidence.divergences["after"]
+    held_out = evidence.contests.get(("held_out_judge", "after"))
     return Report(
         title=run.recipe.name,
         method="dpo",
@@ -62,6 +63,7 @@ def build_report(run: Run, evidence: Evidence) -> Report:
         control=_control(evidence, behaviours),
         measures=_measures(evidence, behaviours),
         win_rate=win_rate(evidence.contests["judge", "after"].pairs),
+        held_out_win_rate=win_rate(held_out.pairs) if held_out is not None else None,
         kl_nats=divergence["kl_nats"],
         kl_standard_error=divergence["standard_error"],
         flags=flags(behaviours["before"], behaviours["after"]) if behaviours else (),
@@ -71,7 +73,7 @@ def build_report(run: Run, evidence: Evidence) -> Report:
         training={side: read_curve(run.artifacts[name].path) for side, name in curves.items() if name in run.artifacts},
         examples=pick_examples(_examples(evidence, readings)),
         seconds=run.seconds | {f"evaluate: {phase}": round(took, 2) for phase, took in evidence.seconds.items()},
-        provenance=_provenance(run, evidence),
+        provenance=_provenance(run),
     )
 
 
@@ -143,14 +145,11 @@ def _examples(evidence: Evidence, readings: dict[str, list[Reading]]) -> list[Ex
     ]
 
 
-def _provenance(run: Run, evidence: Evidence) -> dict[str, Any]:
-    found: dict[str, Any] = {
+def _provenance(run: Run) -> dict[str, Any]:
+    models = {"before": run.policy_digest()} | {name: made.digest for name, made in run.artifacts.items()}
+    return {
         "recipe": run.recipe.model_dump(mode="json"),
         "critic": run.critic_digests(),
-        "models": {"before": run.policy_digest()} | {name: made.digest for name, made in run.artifacts.items()},
+        "digests": models,
         "solon": __version__,
     }
-    held_out = evidence.contests.get(("held_out_judge", "after"))
-    if held_out is not None:
-        found["held_out_win_rate"] = win_rate(held_out.pairs).model_dump(mode="json")
-    return found

@@ -82,7 +82,7 @@ class JobStore:
                 return _same_request(earlier, request_hash)
             waiting = session.scalar(select(func.count()).where(JobRow.status == JobStatus.QUEUED)) or 0
             if waiting >= max_queued:
-                raise Busy(f"{waiting} jobs wait already", retry_after_s=30)
+                raise Busy(f"the queue of {max_queued} jobs is full", retry_after_s=30)
             row = JobRow(
                 id=new_id("job"),
                 status=JobStatus.QUEUED,

@@ -43,7 +43,9 @@ class Server:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """`solon serve` on a free port, in a folder of its own."""
-    (tmp_path / "solon.yaml").write_text("models: {absent-weights: {kind: policy, path: nowhere}}\n")
+    (tmp_path / "solon.yaml").write_text(
+        "models: {absent-weights: {kind: policy, path: nowhere}}\nlimits: {queued_jobs: 1}\n"
+    )
     environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
     command = [sys.executable, "-m", "api.cli", "serve", "--port", "0", "--json"]
     with subprocess.Popen(
@@ -109,6 +111,13 @@ def test_rules_label_pairs_over_http_without_any_model(server: Server):
     (pair,) = answer.json()["data"]
     assert (answer.status_code, pair["status"]) == (200, "ok")
     assert pair[pair["chosen"]]["text"] == row["response_a"]
+
+
+@pytest.mark.parametrize("server", ["queued_jobs: 0"], indirect=True)
+def test_a_full_queue_is_one_line(server: Server):
+    done = solon("align", recipe_file(server.folder), "--server", server.url, folder=server.folder)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: the queue of 0 jobs is full (try again in 30 s)\n"
 
 
 def test_a_taken_port_is_one_line(tmp_path: Path):

@@ -1,0 +1,93 @@
+"""`solon label` without processes: a status for every row, agreement with people, nothing half-written."""
+
+from pathlib import Path
+
+import pytest
+
+from api.events import Event
+from api.labelling import LabelRequest, label_file, show_labelled
+from solon.chat import RequestTimedOut
+from solon.datasets import read_manifest, read_pairs
+from solon.errors import CoverageTooLow, InvalidInput
+from solon.fakes import echo_policy, failing_judge, keyword_judge
+from solon.settings import Settings
+from tests.integration.service import FakeModels
+
+ROWS = (
+    '{"prompt": "Hi", "chosen": "a good day", "rejected": "a bad day"}\n'
+    '{"prompt": "Ho", "response_a": "bad", "response_b": "good", "label": "a", "note": "kept"}\n'
+    '{"prompt": "Ha", "response_a": "same", "response_b": "same"}\n'
+)
+REQUEST = LabelRequest("civic", "far-judge")
+
+
+@pytest.fixture
+def settings() -> Settings:
+    register = "models.{}={{kind: {}, engine: openai, endpoint: 'http://127.0.0.1:9/v1'}}"
+    return Settings.load(
+        overrides=[register.format("far-judge", "judge"), register.format("far-policy", "policy")], environment={}
+    )
+
+
+@pytest.fixture
+def models() -> FakeModels:
+    return FakeModels(far_judge=keyword_judge(["good"], ["bad"]), far_policy=echo_policy([" good", " bad"]))
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(ROWS)
+    return path
+
+
+async def test_every_row_ends_in_a_status_or_a_reason(
+    rows: Path, tmp_path: Path, settings: Settings, models: FakeModels
+):
+    out, events = tmp_path / "out.jsonl", list[Event]()
+    summary = await label_file(rows, out, REQUEST, settings, events.append, models)
+    assert summary["statuses"] == {"ok": 2}
+    assert summary["discards"] == {"identical_completions": 1}
+    assert (summary["agreement"]["value"], summary["agreement"]["n"]) == (0.5, 2)
+    assert read_manifest(out).rows == 2
+    assert next(pair for pair in read_pairs(out) if pair.prompt.text == "Ho").extra["note"] == "kept"
+    assert [event.done for event in events][-1] == 3
+
+
+async def test_the_summary_is_printed_with_what_it_means(
+    rows: Path, tmp_path: Path, settings: Settings, models: FakeModels, capsys: pytest.CaptureFixture[str]
+):
+    show_labelled(await label_file(rows, tmp_path / "out.jsonl", REQUEST, settings, lambda _: None, models))
+    shown = capsys.readouterr().out
+    for words in ("ok 2", "identical_completions 1", "coverage", "flip rate", "position bias", "agreement", "0.500"):
+        assert words in shown
+
+
+async def test_a_malformed_row_costs_no_judge_call(tmp_path: Path, settings: Settings, models: FakeModels):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(ROWS + '{"prompt": 3}\n')
+    with pytest.raises(InvalidInput):
+        await label_file(rows, tmp_path / "out.jsonl", REQUEST, settings, lambda _: None, models)
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+async def test_the_policy_writes_where_a_row_has_no_completions(tmp_path: Path, settings: Settings, models: FakeModels):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "Hi"}\n')
+    request = LabelRequest("civic", "far-judge", "far-policy", n=4)
+    summary = await label_file(rows, tmp_path / "out.jsonl", request, settings, lambda _: None, models)
+    assert summary["rows"] == 1
+    assert summary["statuses"] or summary["discards"]
+
+
+async def test_a_judge_that_fails_leaves_statuses_unless_coverage_is_asked_for(
+    rows: Path, tmp_path: Path, settings: Settings
+):
+    models = FakeModels(far_judge=failing_judge(keyword_judge(["good"]), lambda _: RequestTimedOut("no answer")))
+    out = tmp_path / "out.jsonl"
+    summary = await label_file(rows, out, REQUEST, settings, lambda _: None, models)
+    assert summary["statuses"] == {"timeout": 2}
+    assert summary["agreement"] is None
+    strict = LabelRequest("civic", "far-judge", min_coverage=0.5)
+    with pytest.raises(CoverageTooLow):
+        await label_file(rows, out, strict, settings, lambda _: None, models)

@@ -1,0 +1,61 @@
+"""What the commands share: bars, JSON lines, the loopback rule."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+from rich.progress import Progress
+
+from api.events import Event
+from api.progress import Bars, shown
+from api.serving import loopback
+from solon.errors import InvalidInput
+
+EVENTS = (
+    Event(type="step_started", step="01-label"),
+    Event(type="progress", step="01-label", done=2, total=4, metrics={"ok": 2.0}),
+    Event(type="step_finished", step="01-label", message="done in 1.0 s"),
+    Event(type="run_finished", detail={"kl_nats": 1.0}),
+)
+
+
+def test_json_lines_hold_every_event(capsys: pytest.CaptureFixture[str]):
+    with shown(as_json=True) as emit:
+        for event in EVENTS:
+            emit(event)
+    assert [Event.model_validate_json(line) for line in capsys.readouterr().out.splitlines()] == list(EVENTS)
+
+
+def test_without_a_terminal_the_steps_are_lines_on_standard_error(capsys: pytest.CaptureFixture[str]):
+    with shown(as_json=False) as emit:
+        for event in EVENTS:
+            emit(event)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert [json.loads(line)["type"] for line in captured.err.splitlines()] == ["step_started", "step_finished"]
+
+
+def test_a_bar_follows_the_counts_and_ends_full():
+    progress = Progress(console=Console(file=io.StringIO()))
+    bars = Bars(progress)
+    for event in EVENTS[:2]:
+        bars(event)
+    assert (progress.tasks[0].completed, progress.tasks[0].total) == (2, 4)
+    assert progress.tasks[0].fields["note"] == "ok 2"
+    bars(EVENTS[2])
+    bars(EVENTS[3])
+    assert progress.tasks[0].finished
+    assert len(progress.tasks) == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_loopback_addresses_are_served(host: str):
+    assert loopback(host) == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "example.org", ""])
+def test_other_addresses_are_refused_as_long_as_there_are_no_keys(host: str):
+    with pytest.raises(InvalidInput, match="no API keys") as caught:
+        loopback(host)
+    assert caught.value.field == "--host"
