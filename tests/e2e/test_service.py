@@ -41,11 +41,11 @@ class Server:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    """`solon serve` on a free port, in a folder of its own."""
-    (tmp_path / "solon.yaml").write_text(
-        "models: {absent-weights: {kind: policy, path: nowhere}}\nlimits: {queued_jobs: 1}\n"
-    )
+def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """`solon serve` on a free port, in a folder of its own; a parameter sets the limits."""
+    models = "models: {absent-weights: {kind: policy, path: nowhere}}"
+    limits = getattr(request, "param", "queued_jobs: 4")
+    (tmp_path / "solon.yaml").write_text(f"{models}\nlimits: {{{limits}}}\n")
     environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
     command = [sys.executable, "-m", "api.cli", "serve", "--port", "0", "--json"]
     with subprocess.Popen(
