@@ -6,6 +6,7 @@ attends to a view. Growing a cache by concatenation, as `DynamicCache` does, cop
 """
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -151,13 +152,27 @@ class _BranchLayer(_Layer):
 class BranchCache(Cache):
     """Prefixes of a batch of branches, padded to one length, each with `room` free places behind."""
 
-    def __init__(self, prefixes: Sequence[Tensor], room: int) -> None:
+    def __init__(self, prefixes: Sequence[Tensor], room: int, workspace: "Workspace") -> None:
         """Args:
         prefixes: keys and values [2 * layer, head, token, width] of each row's prefix.
+        workspace: where they are laid out; the next cache made in it overwrites this one.
         """
         longest = max(prefix.shape[2] for prefix in prefixes)
         layers, heads, _, width = prefixes[0].shape
-        memory = prefixes[0].new_zeros((layers, len(prefixes), heads, longest + room, width))
+        memory = workspace.take((layers, len(prefixes), heads, longest + room, width), prefixes[0])
         for row, prefix in enumerate(prefixes):
             memory[:, row, :, : prefix.shape[2]] = prefix
         super().__init__(layers=[_BranchLayer(memory, i, longest) for i in range(layers // 2)])
+
+
+class Workspace:
+    """Memory that is used again and again: fresh pages cost more than the arithmetic done in them."""
+
+    def __init__(self) -> None:
+        self._memory = torch.empty(0)
+
+    def take(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """A tensor of this shape, with the dtype and device of `like`; it holds old but finite numbers."""
+        if self._memory.numel() < prod(shape):
+            self._memory = torch.zeros(prod(shape), dtype=like.dtype, device=like.device)
+        return self._memory[: prod(shape)].view(shape)

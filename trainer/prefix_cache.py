@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
-from trainer.kv_cache import BranchCache, layer_states
+from trainer.kv_cache import BranchCache, Workspace, layer_states
 from trainer.language_model import LanguageModel
 from trainer.prefix_tree import Tokens, plan, shared_length
 
@@ -99,6 +99,7 @@ class PrefixReader:
         self._model = model
         self._cache = PrefixCache(budget_bytes)
         self._batch_tokens = batch_tokens
+        self._workspace = Workspace()
 
     @torch.inference_mode()
     def last_hidden(self, sequences: Sequence[Tokens]) -> Tensor:
@@ -163,11 +164,12 @@ class PrefixReader:
         sees_branch = (step <= step[:, None])[None].expand(len(batch), -1, -1)
         mask = torch.zeros((len(batch), width, longest + width), dtype=model.dtype, device=model.device)
         mask.masked_fill_(~torch.cat([sees_prefix, sees_branch], -1), torch.finfo(model.dtype).min)
+        prefixes = [branch.prefix.states[:, :, : branch.shared] for branch in batch]
         hidden = model.hidden(
             input_ids=ids,
             position_ids=shared[:, None] + step,
             attention_mask=mask[:, None],
-            past_key_values=BranchCache([branch.prefix.states[:, :, : branch.shared] for branch in batch], width),
+            past_key_values=BranchCache(prefixes, width, self._workspace),
             use_cache=True,
         )
         return hidden[torch.arange(len(batch), device=model.device), lengths - 1]
