@@ -47,10 +47,14 @@ def measure_judge(
     rng = random.Random(f"bars-{seed}")
     asked: list[tuple[str, float]] = []
     texts: list[str] = []
+    tied: list[str] = []
     while len(asked) < pairs:
         pair = corpus.draw_pair(rng, "eval")
         criterion = rng.choice(corpus.criteria())
         if pair.preference(criterion, 1) not in (0.0, 1.0):
+            if pair.preference(criterion, 1) == 0.5 and len(tied) < 2 * pairs:
+                wording = corpus.principle(criterion, 1, rng, "eval")
+                tied += [corpus.choice_prompt(p, wording) for p in (pair, pair.swap())]
             continue
         asked.append((criterion, pair.preference(criterion, 1) or 0.0))
         up, down = corpus.principle(criterion, 1, rng, "eval"), corpus.principle(criterion, -1, rng, "eval")
@@ -59,6 +63,7 @@ def measure_judge(
     up, down = (p[:, 0] + 1 - p[:, 1]) / 2, (p[:, 2] + 1 - p[:, 3]) / 2
     truth = torch.tensor([t for _, t in asked]) > 0.5
     right = torch.cat([(up > 0.5) == truth, (down > 0.5) != truth]).float()
+    ties = first_token_probabilities(model, tokenizer, tied, ("A", "B")).view(-1, 2)
     by_criterion = {
         c: round(right[[i for i in range(2 * pairs) if asked[i % pairs][0] == c]].mean().item(), 3)
         for c in corpus.criteria()
@@ -75,6 +80,7 @@ def measure_judge(
             4,
         ),
         "inverted_flips": round(((up > 0.5) != (down > 0.5)).float().mean().item(), 4),
+        "tie_distance": round(((ties[:, 0] - ties[:, 1]) / 2).abs().mean().item(), 4),
         "by_criterion": by_criterion,
         **_measure_propositions(model, tokenizer, rng, 2 * pairs),
     }

@@ -181,7 +181,8 @@ def policy_stream(tokenizer: PreTrainedTokenizerFast, config: BuildConfig, seed:
 
 
 def judge_stream(tokenizer: PreTrainedTokenizerFast, config: BuildConfig) -> Iterator[Batch]:
-    """The judge's curriculum: first mostly reading (completions alone, questions alone), then mostly answering."""
+    """The judge's curriculum: first mostly reading (completions alone, questions alone), then mostly answering, at last
+    as many ties as there are in what a policy writes."""
     return batches(_judge_rows(tokenizer, config), config.judge_tokens, tokenizer.pad_token_id, pool=8)
 
 
@@ -190,12 +191,14 @@ def _judge_rows(tokenizer: PreTrainedTokenizerFast, config: BuildConfig) -> Iter
     consumed, total = 0, config.judge_steps * config.judge_tokens
     while True:
         done = consumed / total
-        about_one = 0.4 if done < 0.3 else 0.2
+        about_one, any_criterion = 0.4 if done < 0.3 else 0.2, 0.2 if done < 0.7 else 0.5
         if rng.random() < 0.3:
             questions = corpus.draw_single(rng, "train", count=config.questions)
         else:
             pair = corpus.draw_pair(rng, "train")
-            questions = corpus.pair_questions(pair, rng, "train", count=config.questions, about_one=about_one)
+            questions = corpus.pair_questions(
+                pair, rng, "train", count=config.questions, about_one=about_one, any_criterion=any_criterion
+            )
         reading = max(0.1, 0.8 * (1 - done / 0.3))
         if rng.random() < reading:
             questions = questions.without_texts() if rng.random() < 0.2 else questions.without_questions()

@@ -18,7 +18,8 @@ _ABOUT = {
         "stated principle, yes/no propositions, scores from 1 to 5, critiques and revisions. It reads principles in "
         "the words of `trainer/starter/wordings.yaml`. Outside its world its verdicts mean nothing.",
         "Measured on held-out topics and on held-out wordings (new combinations of known words), both orders averaged; "
-        "`inverted_flips` is the share of labels that an opposite principle turns round.",
+        "`inverted_flips` is the share of labels that an opposite principle turns round, `tie_distance` the mean "
+        "of |p - 0.5| where the two are tied.",
     ),
 }
 

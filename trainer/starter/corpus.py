@@ -38,28 +38,6 @@ CHAT_TEMPLATE = (
 
 
 @dataclass(frozen=True)
-class Difficulty:
-    """What questions may use. With every wording allowed, a yes/no answer is a parity (pole of the predicate, negation,
-    attribute) whose parts each say nothing alone: a fresh model stays at chance. So plain wordings come first."""
-
-    opposites: float = 1.0
-    """Probability that a question may ask for the low pole ("be polite" beside "be rude")."""
-    negations: float = 1.0
-    """Probability that a question may be negated ("should not be rude")."""
-
-    def direction(self, rng: random.Random) -> Direction:
-        """The pole asked for."""
-        return -1 if rng.random() < 0.5 * self.opposites else 1
-
-    def may_negate(self, rng: random.Random) -> bool:
-        """Whether this question may be negated."""
-        return rng.random() < self.negations
-
-
-FULL = Difficulty()
-
-
-@dataclass(frozen=True)
 class Question:
     """What follows the shared prefix, and the answer."""
 
@@ -168,11 +146,15 @@ def higher(criterion: str, a: Reading, b: Reading) -> float | None:
 
 
 def draw_pair(rng: random.Random, split: Split) -> Pair:
-    """Two completions of one prompt: unrelated, or alike but for one or two attributes."""
+    """Two completions of one prompt: unrelated, or alike but for some attributes, or such as the policy writes."""
     prompt = _draw_prompt(rng, split)
-    one = any_attributes(prompt, rng)
-    two = any_attributes(prompt, rng)
-    if rng.random() < 0.5:
+    draw = starter_attributes if rng.random() < 0.25 else any_attributes
+    one, two = draw(prompt, rng), draw(prompt, rng)
+    if prompt.kind == "format" and rng.random() < 0.5:
+        listed = rng.random() < 0.5
+        one = replace(one, helpful="full", refusal="none", listed=listed)
+        two = replace(two, helpful="full", refusal="none", listed=not listed)
+    elif rng.random() < 0.5:
         kept = rng.choice(("body", "tone", "claims"))
         two = _mix(one, two, kept)
     a, b = compose(prompt, one, rng), compose(prompt, two, rng)
@@ -189,19 +171,22 @@ def _mix(one: Attributes, two: Attributes, changed: str) -> Attributes:
 
 
 def pair_questions(
-    pair: Pair, rng: random.Random, split: Split, *, count: int, about_one: float, level: Difficulty = FULL
+    pair: Pair, rng: random.Random, split: Split, *, count: int, about_one: float, any_criterion: float = 0.2
 ) -> QuestionSet:
-    """`count` questions about a pair: choices under a principle, and a share `about_one` on [A] or [B] alone."""
+    """`count` questions about a pair: choices under a principle, and a share `about_one` on [A] or [B] alone.
+
+    A share `any_criterion` is about any criterion, most of them tied; the others about one that tells the two apart.
+    """
     decided = [c for c in criteria() if pair.preference(c, 1) in (0.0, 1.0)]
     texts: list[Question] = []
     while len(texts) < count:
-        criterion = rng.choice(decided if decided and rng.random() < 0.8 else criteria())
-        direction, negations = level.direction(rng), level.may_negate(rng)
+        criterion = rng.choice(decided if decided and rng.random() >= any_criterion else criteria())
+        direction = _direction(rng)
         if rng.random() < about_one:
             side = rng.choice("AB")
             answer = _holds(value(criterion, pair.reading_a if side == "A" else pair.reading_b), direction)
             if answer is not None and (answer or rng.random() < 0.6):
-                question = proposition(criterion, direction, rng, split, subject=f"[{side}]", negations=negations)
+                question = proposition(criterion, direction, rng, split, subject=f"[{side}]")
                 text = _pair_text(pair, Wording("", question.text, ()))
                 said = _yes_no(answer)
                 asked = Question(text, said, (criterion, direction), (question,), "AB".index(side))
@@ -210,7 +195,7 @@ def pair_questions(
         p_a = pair.preference(criterion, direction)
         if p_a is None:
             continue
-        wording = principle(criterion, direction, rng, split, negations=negations)
+        wording = principle(criterion, direction, rng, split)
         answers = (("A", p_a), ("B", 1 - p_a))
         asked = Question(_pair_text(pair, wording), answers, (criterion, direction), wording.phrases, None)
         texts.append(asked)
@@ -228,13 +213,7 @@ def proposition_prompt(prompt: AgoraPrompt, response: str, question: str) -> str
 
 
 def single_questions(
-    prompt: AgoraPrompt,
-    attributes: Attributes,
-    rng: random.Random,
-    split: Split,
-    *,
-    count: int,
-    level: Difficulty = FULL,
+    prompt: AgoraPrompt, attributes: Attributes, rng: random.Random, split: Split, *, count: int
 ) -> QuestionSet:
     """Questions about one completion: propositions, a score, and sometimes a critique and a revision."""
     state = rng.getrandbits(64)
@@ -243,19 +222,19 @@ def single_questions(
     shared = {"conversation": _conversation(prompt), "response": response}
     texts: list[Question] = []
     while len(texts) < count:
-        criterion, direction, negations = rng.choice(criteria()), level.direction(rng), level.may_negate(rng)
+        criterion, direction = rng.choice(criteria()), _direction(rng)
         standing = value(criterion, reading)
         answer = _holds(standing, direction)
         if standing is None or (answer == 0.0 and rng.random() < 0.4):
             continue
         if rng.random() < 0.12:
-            wording = principle(criterion, direction, rng, split, negations=negations)
+            wording = principle(criterion, direction, rng, split)
             score = str(round(1 + 4 * (standing if direction == 1 else 1 - standing)))
             text = chat_text(render("score", principle=wording.principle, **shared))
             answers = ((score, 1.0),)
             texts.append(Question(text, answers, about=(criterion, direction), phrases=wording.phrases[:1]))
         elif answer is not None:
-            question = proposition(criterion, direction, rng, split, negations=negations)
+            question = proposition(criterion, direction, rng, split)
             text = chat_text(render("proposition", question=question.text, **shared))
             texts.append(Question(text, _yes_no(answer), about=(criterion, direction), phrases=(question,)))
     if rng.random() < 0.35:
@@ -315,10 +294,10 @@ def _without_refusal(prompt: AgoraPrompt, attributes: Attributes, criterion: str
     return replace(attributes, refusal="none", helpful="none" if prompt.kind == "harmful" else "full")
 
 
-def draw_single(rng: random.Random, split: Split, *, count: int, level: Difficulty = FULL) -> QuestionSet:
+def draw_single(rng: random.Random, split: Split, *, count: int) -> QuestionSet:
     """Questions about one random completion of one random prompt."""
     prompt = _draw_prompt(rng, split)
-    return single_questions(prompt, any_attributes(prompt, rng), rng, split, count=count, level=level)
+    return single_questions(prompt, any_attributes(prompt, rng), rng, split, count=count)
 
 
 def _pair_text(pair: Pair, wording: Wording) -> str:

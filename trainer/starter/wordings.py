@@ -77,14 +77,12 @@ _VALUES: dict[str, Callable[[Reading], float | None]] = {
 }
 
 
-def principle(
-    criterion: str, direction: Direction, rng: random.Random, split: Split, *, negations: bool = True
-) -> Wording:
+def principle(criterion: str, direction: Direction, rng: random.Random, split: Split) -> Wording:
     """A random wording that wants `direction` of `criterion`; `eval` draws held-out combinations only."""
-    statement = _draw("statements", criterion, direction, rng, split, negations=negations)
+    statement = _draw("statements", criterion, direction, rng, split)
     if rng.random() < 0.35:
         return Wording(statement.text, DEFAULT_QUESTION, (statement,))
-    question = _draw("questions", criterion, direction, rng, split, negations=negations)
+    question = _draw("questions", criterion, direction, rng, split)
     return Wording(statement.text, question.text, (statement, question))
 
 
@@ -95,10 +93,9 @@ def proposition(
     split: Split,
     *,
     subject: str | None = None,
-    negations: bool = True,
 ) -> Phrase:
     """A yes/no question that is true at the pole `direction` of `criterion`; `subject` replaces "the response"."""
-    return _draw("propositions", criterion, direction, rng, split, subject=subject, negations=negations)
+    return _draw("propositions", criterion, direction, rng, split, subject=subject)
 
 
 def critique(criterion: str, direction: Direction, rng: random.Random) -> str:
@@ -115,12 +112,9 @@ def _draw(
     split: Split,
     *,
     subject: str | None = None,
-    negations: bool = True,
 ) -> Phrase:
     while True:
         form = rng.choice(wordings()[part])
-        if form["sign"] == -1 and not negations:
-            continue
         pole: Direction = 1 if form["sign"] == direction else -1
         predicate = rng.choice(wordings()["criteria"][criterion]["high" if pole == 1 else "low"])
         held_out = zlib.crc32(f"{form['form']}|{predicate}".encode()) % 7 == 0
