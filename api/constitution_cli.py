@@ -71,9 +71,7 @@ def lint(
     as_json: AsJson = False,
 ) -> None:
     """Check files and list every problem with its line and column; exit code 1 when there is one."""
-    from constitution.document import read_bytes
-
-    found = {name: _problems(read_bytes(name)) for name in files}
+    found = {name: _problems(name) for name in files}
     if as_json:
         typer.echo(json.dumps({name: [vars(problem) for problem in problems] for name, problems in found.items()}))
     else:
@@ -126,14 +124,15 @@ def _summary(constitution: "Constitution") -> dict[str, Any]:
     }
 
 
-def _problems(raw: bytes) -> "list[Problem]":
+def _problems(ref: str) -> "list[Problem]":
     """Problems of the file itself, or else of its expressions."""
-    from constitution.document import check
+    from constitution.document import check, parents_for, read_bytes
     from constitution.source import Problem, path_of, read
     from critic.rules import RuleSet
     from solon.errors import InvalidInput
 
-    constitution, problems = check(raw)
+    raw = read_bytes(ref)
+    constitution, problems = check(raw, parents=parents_for(ref))
     if constitution is None or problems:
         return list(problems)
     try:

@@ -13,7 +13,7 @@ import rfc8785
 
 from constitution.schema import Constitution, Principle
 
-_NOT_IN_A_LABEL = {"id", "version", "status", "licence", "language", "title", "summary", "cases"}
+_NOT_IN_A_LABEL = {"id", "version", "status", "licence", "language", "title", "summary", "derived_from", "cases"}
 _NOT_IN_A_PRINCIPLE = {"title", "tags"}
 _JUDGED = {"text", "compare", "critique", "revise"}
 

@@ -9,11 +9,13 @@ column, field and remedy. Whether the rules' expressions type-check is the criti
 import re
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from constitution.composition import Document, Parents, composed
 from constitution.schema import (
     Case,
     Combine,
@@ -28,8 +30,8 @@ from constitution.schema import (
     Rule,
     Scope,
 )
-from constitution.source import MAX_BYTES, FieldPath, Problem, Source, SourceError, read
-from solon.errors import InvalidInput, NotFound
+from constitution.source import MAX_BYTES, FieldPath, Problem, Source, SourceError, path_of, read
+from solon.errors import InvalidInput, NotFound, UsageError
 
 __all__ = [
     "Case",
@@ -47,6 +49,7 @@ __all__ = [
     "check",
     "load",
     "load_published",
+    "parents_for",
     "parse",
     "published",
     "read_bytes",
@@ -79,7 +82,7 @@ def load(ref: str | Path) -> Constitution:
     """
     if isinstance(ref, str) and not _looks_like_a_path(ref):
         return load_published(ref)
-    return parse(read_bytes(ref), str(ref))
+    return parse(read_bytes(ref), str(ref), parents=parents_for(ref))
 
 
 def load_published(ref: str) -> Constitution:
@@ -111,13 +114,43 @@ def published() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _PUBLISHED.glob("*.yaml")))
 
 
-def parse(raw: bytes, name: str) -> Constitution:
-    """The constitution in `raw`; `name` is what error messages call the file.
+@dataclass(frozen=True)
+class _Library:
+    """Finds what a file is derived from: published versions and, for a local file, other files."""
+
+    folder: Path | None = None
+    """Of the file; None for a published one, which may name published versions only."""
+    line: tuple[Path, ...] = ()
+    """The file and all that are derived from it on the way here."""
+
+    def __call__(self, ref: str) -> Constitution:
+        if not _looks_like_a_path(ref):
+            return load_published(ref)
+        if self.folder is None:
+            raise InvalidInput(
+                "files cannot be named here", remedy="give a published id and version, as in civic@1.0.0"
+            )
+        path = (self.folder / ref).resolve()
+        if path in self.line:
+            raise InvalidInput("the file is derived from itself", remedy="break the circle")
+        return parse(read_bytes(path), str(path), parents=_Library(path.parent, (*self.line, path)))
+
+
+def parents_for(ref: str | Path) -> Parents:
+    """What finds the parents of a constitution that a published id or a path names."""
+    if isinstance(ref, str) and not _looks_like_a_path(ref):
+        return _Library()
+    path = Path(ref).resolve()
+    return _Library(path.parent, (path,))
+
+
+def parse(raw: bytes, name: str, *, parents: Parents | None = None) -> Constitution:
+    """The constitution in `raw`; `name` is what error messages call the file, `parents` finds what it is derived from.
 
     Raises:
         InvalidInput: with the first problem's position, field and remedy, and how many more there are.
     """
-    constitution, problems = check(raw)
+    constitution, problems = check(raw, parents=parents)
     if constitution is None or problems:
         first = problems[0]
         more = f"; {len(problems) - 1} more, see `solon constitution lint`" if len(problems) > 1 else ""
@@ -129,17 +162,28 @@ def parse(raw: bytes, name: str) -> Constitution:
     return constitution
 
 
-def check(raw: bytes) -> tuple[Constitution | None, tuple[Problem, ...]]:
-    """The constitution in `raw`, None when it cannot be built, and every problem found."""
+def check(raw: bytes, *, parents: Parents | None = None) -> tuple[Constitution | None, tuple[Problem, ...]]:
+    """The constitution in `raw`, None when it cannot be built, and every problem found.
+
+    Args:
+        parents: finds the constitution that this one is derived from; None: among the published ones.
+    """
     try:
         source = read(raw)
     except SourceError as error:
         return None, (error.problem,)
     try:
-        constitution = Constitution.model_validate(source.data())
+        document = composed(source.data(), parents or _Library())
+    except UsageError as error:
+        place = ("derived_from", *path_of(error.field or "constitution"))
+        return None, (_problem(source, place, error.message, error.remedy),)
+    try:
+        constitution = Constitution.model_validate(document.data)
     except ValidationError as error:
-        return None, tuple(_schema_problem(source, detail) for detail in error.errors(include_url=False))
-    findings = (_problem(source, path, message, hint) for path, message, hint in _dangling(constitution))
+        return None, tuple(_schema_problem(source, document, detail) for detail in error.errors(include_url=False))
+    findings = (
+        _problem(source, document.locate(path), message, hint) for path, message, hint in _dangling(constitution)
+    )
     return constitution, tuple(findings)
 
 
@@ -154,10 +198,12 @@ def _looks_like_a_path(ref: str) -> bool:
     return ref.endswith((".yaml", ".yml")) or "/" in ref or "\\" in ref
 
 
-def _schema_problem(source: Source, detail: Any) -> Problem:
+def _schema_problem(source: Source, document: Document, detail: Any) -> Problem:
     own = str(detail["msg"]).removeprefix("Value error, ")
     message, hint = _WORDING.get(detail["type"], (None, ""))
-    return _problem(source, detail["loc"], message or own[0].lower() + own[1:], hint)
+    if detail["type"] == "missing":
+        hint = document.hint(detail["loc"]) or hint
+    return _problem(source, document.locate(detail["loc"]), message or own[0].lower() + own[1:], hint)
 
 
 def _problem(source: Source, path: FieldPath, message: str, hint: str) -> Problem:

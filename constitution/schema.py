@@ -141,6 +141,27 @@ class Case(Part):
     """Principles that decide it."""
 
 
+class Dropped(Part):
+    """Ids of parts of the parent that are left out."""
+
+    principles: tuple[Name, ...] = ()
+    propositions: tuple[Variable, ...] = ()
+    rules: tuple[Name, ...] = ()
+    cases: tuple[Name, ...] = ()
+
+
+class Parent(Part):
+    """The constitution that this one extends; parts with an id of the parent's override it (`composition`)."""
+
+    constitution: Annotated[
+        str, StringConstraints(pattern=r"^([a-z][a-z0-9-]{0,62}@\d+\.\d+\.\d+|[^\\]{1,400}\.ya?ml)$")
+    ]
+    """`id@version`, or in a local file the path of another one, from the folder of the file."""
+    content_hash: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+    """Refuse any other text of the parent."""
+    drop: Dropped = Dropped()
+
+
 class Constitution(Part):
     """A whole constitution, `format: constitution/v1`."""
 
@@ -153,6 +174,8 @@ class Constitution(Part):
     licence: Text | None = None
     language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] = "en"
     summary: Text | None = None
+    derived_from: Parent | None = None
+    """Where the parts that the file does not hold come from; the model always holds all of them."""
     scopes: dict[Name, Scope] = Field(default_factory=lambda: {"general": Scope(description="Any request.")})
     principles: tuple[Principle, ...] = ()
     few_shot: Annotated[tuple[str, ...], Field(max_length=0)] = ()
