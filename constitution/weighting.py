@@ -3,8 +3,8 @@
     weighted(load("civic"), {"concise": 3.0, "tag:tone": 0.0})
 
 A factor multiplies the weight that the constitution gives a principle: 1 leaves it, 2 doubles it, 0 silences it. A key
-is the id of a principle, or `tag:` and a tag for all principles that carry it; factors that meet multiply. The result is
-a constitution with its own content hash, since other weights make other labels, and with the same principle hashes,
+is the id of a principle, or `tag:` and a tag for all principles that carry it; factors that meet multiply. The result
+is a constitution with its own content hash, since other weights make other labels, and with the same principle hashes,
 since they need no other votes. A veto is not a weight: no factor weakens one, and none may silence its principle.
 """
 
@@ -30,8 +30,8 @@ def weighted(constitution: Constitution, weights: Weights) -> Constitution:
     """The constitution with the weights of its principles multiplied, without those whose weight becomes 0.
 
     Raises:
-        InvalidInput: names an unknown principle or tag, a factor outside [0, 100], a silenced veto, a weight above 1000,
-            or says that nothing is left.
+        InvalidInput: names an unknown principle or tag, a factor outside [0, 100], a silenced veto or a weight above
+            1000, or says that nothing is left.
     """
     if not weights:
         return constitution
