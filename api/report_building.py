@@ -119,7 +119,7 @@ def _measures(evidence: Evidence, behaviours: dict[str, Behaviour]) -> tuple[Mea
     after = evidence.contests["judge", "after"]
     if after.rewards:
         control = evidence.contests.get(("judge", "control"))
-        rows = (reward_measure(after.rewards_before, after.rewards, control.rewards if control else None), *rows)
+        rows = (*rows, reward_measure(after.rewards_before, after.rewards, control.rewards if control else None))
     return rows
 
 
