@@ -2,8 +2,8 @@
 
 `content_hash` covers everything that can change a label: scope names, principles (id, text, questions, weight, veto,
 scopes), propositions, classes, rules, few-shot examples and `combine`. It leaves out what only people read: id,
-version, status, licence, language, title, summary, descriptions, tags, cases, comments, and the order of keys. A
-default written out and a default left out are the same text. The order of lists counts.
+version, status, licence, language, title, summary, descriptions, tags, cases, changelog, comments, and the order of
+keys. A default written out and a default left out are the same text. The order of lists counts.
 """
 
 import hashlib
@@ -13,7 +13,8 @@ import rfc8785
 
 from constitution.schema import Constitution, Principle
 
-_NOT_IN_A_LABEL = {"id", "version", "status", "licence", "language", "title", "summary", "derived_from", "cases"}
+_READ_BY_PEOPLE = {"id", "version", "status", "licence", "language", "title", "summary", "derived_from"}
+_NOT_IN_A_LABEL = _READ_BY_PEOPLE | {"cases", "changelog"}
 _NOT_IN_A_PRINCIPLE = {"title", "tags"}
 _JUDGED = {"text", "compare", "critique", "revise"}
 

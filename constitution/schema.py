@@ -12,6 +12,8 @@ Variable = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 """Id of a proposition; also its name in CEL, hence no hyphen."""
 Expression = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
 """A CEL expression over propositions."""
+Version = Annotated[str, StringConstraints(pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$")]
+"""Three numbers, as in 3.1.0."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -141,6 +143,15 @@ class Case(Part):
     """Principles that decide it."""
 
 
+class Change(Part):
+    """What one version changed and why; people read it, no label depends on it."""
+
+    version: Version
+    date: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
+    """Day of publication, quoted: "2026-03-01"."""
+    note: Text
+
+
 class Dropped(Part):
     """Ids of parts of the parent that are left out."""
 
@@ -168,8 +179,7 @@ class Constitution(Part):
     format: Literal["constitution/v1"]
     id: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
     title: Text
-    version: Annotated[str, StringConstraints(pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$")]
-    """Three numbers, as in 3.1.0."""
+    version: Version
     status: Literal["draft", "published", "retired"] = "draft"
     licence: Text | None = None
     language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] = "en"
@@ -186,6 +196,8 @@ class Constitution(Part):
     rules: tuple[Rule, ...] = ()
     combine: Combine = Combine()
     cases: tuple[Case, ...] = ()
+    changelog: tuple[Change, ...] = ()
+    """Newest first."""
 
     @model_validator(mode="after")
     def _says_something(self) -> "Constitution":
