@@ -34,5 +34,10 @@ def principle_hash(principle: Principle) -> str:
     return _sha256(principle.model_dump(mode="json", include=_JUDGED))
 
 
+def question_hashes(constitution: Constitution) -> dict[str, str]:
+    """Hash of each judge proposition's question, by the proposition's id."""
+    return {each.id: _sha256(each.question) for each in constitution.propositions if each.kind == "judge"}
+
+
 def _sha256(value: Any) -> str:
     return "sha256:" + hashlib.sha256(rfc8785.dumps(value)).hexdigest()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from constitution.digest import content_hash, principle_hash
+from constitution.digest import content_hash, principle_hash, question_hashes
 from constitution.document import Constitution, Principle
 from critic.candidates import Sampling
 from critic.concurrency import together
@@ -93,44 +93,26 @@ class Labeller:
         if self.judge is not None:
             margin = self.constitution.combine.tie_margin
             verdicts = await self.judge.compare_all(comparison, principles, tie_margin=margin, usage=usage)
-        scores = (rules[0], rules[1]) if rules[0] is not None and rules[1] is not None else None
-        outcome = label(
-            verdicts, principles, self.constitution.combine, rules=scores, min_principles=self.min_principles
-        )
-        p_a, decided = outcome.p_a, outcome.status is Status.OK
-        return PreferencePair(
-            id=self._id(comparison, key),
-            status=outcome.status,
-            prompt=comparison.prompt,
-            a=comparison.a,
-            b=comparison.b,
-            p_a=p_a,
-            chosen=None if p_a is None or not decided else "a" if p_a > 0.5 else "b",
-            p_chosen=None if p_a is None or not decided else max(p_a, 1 - p_a),
-            margin=None if p_a is None else abs(p_a - 0.5) * 2,
-            verdicts=verdicts,
-            rules_a=rules[0],
-            rules_b=rules[1],
-            flags=(*outcome.flags, *_text_flags(comparison)),
+        return labelled(
+            comparison,
+            verdicts,
+            rules,
+            self.constitution,
+            pair_id=self._id(comparison, key),
             provenance=spent(self._made_of(comparison), usage),
             extra=extra or {},
+            min_principles=self.min_principles,
         )
 
     def _provenance(self, asks: bool) -> Provenance:
-        constitution = self.constitution
-        templates = ["judge_pair"] * bool(constitution.principles) + ["proposition"] * asks
         sampling = {"judge": SAMPLING} if self.judge is not None else {}
-        return Provenance(
-            constitution=constitution.id,
-            constitution_version=constitution.version,
-            constitution_hash=content_hash(constitution),
-            principle_hashes={each.id: principle_hash(each) for each in constitution.principles},
-            template_hash="+".join(template_hash(name) for name in templates),
-            judge=self.judge.identity if self.judge is not None else {},
-            policy=self.policy,
-            sampling=sampling | ({"policy": asdict(self.sampling)} if self.sampling is not None else {}),
-            seed=self.seed,
-        )
+        by: dict[str, Any] = {
+            "judge": self.judge.identity if self.judge is not None else {},
+            "policy": self.policy,
+            "sampling": sampling | ({"policy": asdict(self.sampling)} if self.sampling is not None else {}),
+            "seed": self.seed,
+        }
+        return text_provenance(self.constitution, asks).model_copy(update=by)
 
     def _made_of(self, comparison: Comparison) -> Provenance:
         if comparison.a.model is not None or comparison.b.model is not None:
@@ -145,6 +127,64 @@ class Labeller:
         texts = [comparison.prompt.id, comparison.prompt.scope, turns, comparison.a.text, comparison.b.text]
         parts = [made_by.constitution_hash, made_by.judge, made_by.template_hash, self.seed, *texts, *key]
         return "pref_" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:26]
+
+
+def text_provenance(constitution: Constitution, asks: bool) -> Provenance:
+    """The part of a label's provenance that is text: the constitution, its parts, and the templates.
+
+    Args:
+        asks: whether some rule depends on a question to the judge.
+    """
+    templates = ["judge_pair"] * bool(constitution.principles) + ["proposition"] * asks
+    return Provenance(
+        constitution=constitution.id,
+        constitution_version=constitution.version,
+        constitution_hash=content_hash(constitution),
+        principle_hashes={each.id: principle_hash(each) for each in constitution.principles},
+        proposition_hashes=question_hashes(constitution) if asks else {},
+        template_hash="+".join(template_hash(name) for name in templates),
+    )
+
+
+def labelled(
+    comparison: Comparison,
+    verdicts: Sequence[Verdict],
+    rules: tuple[RuleScore | None, RuleScore | None],
+    constitution: Constitution,
+    *,
+    pair_id: str,
+    provenance: Provenance,
+    extra: dict[str, Any],
+    flags: Sequence[str] = (),
+    min_principles: int | None = None,
+) -> PreferencePair:
+    """The pair that measured verdicts and rule scores come to under a constitution; no model is asked.
+
+    Args:
+        verdicts: one for each principle that applies to the prompt, in the constitution's order; none without a judge.
+        flags: what else is to be said of the pair.
+    """
+    principles = constitution.principles_for(comparison.prompt.scope)
+    scores = (rules[0], rules[1]) if rules[0] is not None and rules[1] is not None else None
+    outcome = label(verdicts, principles, constitution.combine, rules=scores, min_principles=min_principles)
+    p_a, decided = outcome.p_a, outcome.status is Status.OK
+    return PreferencePair(
+        id=pair_id,
+        status=outcome.status,
+        prompt=comparison.prompt,
+        a=comparison.a,
+        b=comparison.b,
+        p_a=p_a,
+        chosen=None if p_a is None or not decided else "a" if p_a > 0.5 else "b",
+        p_chosen=None if p_a is None or not decided else max(p_a, 1 - p_a),
+        margin=None if p_a is None else abs(p_a - 0.5) * 2,
+        verdicts=tuple(verdicts),
+        rules_a=rules[0],
+        rules_b=rules[1],
+        flags=(*outcome.flags, *_text_flags(comparison), *flags),
+        provenance=provenance,
+        extra=extra,
+    )
 
 
 def spent(provenance: Provenance, usage: Usage) -> Provenance:

@@ -132,6 +132,8 @@ class Provenance(Record):
     constitution_version: str
     constitution_hash: str
     principle_hashes: dict[str, str] = Field(default_factory=dict)
+    proposition_hashes: dict[str, str] = Field(default_factory=dict)
+    """Of the questions that were put to the judge about one completion, by proposition."""
     template_hash: str = ""
     judge: dict[str, str | None] = Field(default_factory=dict)
     """name, model, revision, server."""
