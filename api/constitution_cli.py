@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from api import collective_cli
+
 if TYPE_CHECKING:
     from constitution.document import Constitution
     from constitution.source import Problem
 
 app = typer.Typer(name="constitution", help="Read, check and try out constitution files.", no_args_is_help=True)
+app.command()(collective_cli.collect)
 
 Reference = Annotated[str, typer.Argument(metavar="ID_OR_FILE", help="A published id (civic, civic@1.0.0) or a file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

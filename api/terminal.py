@@ -97,3 +97,14 @@ def output_folder(path: Path) -> Path:
             f"cannot write to {path}: {error.strerror}", field="--out", remedy="give a folder that may be written to"
         ) from error
     return path
+
+
+def write_file(path: Path, text: str) -> None:
+    """The text in a file; InvalidInput where it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(
+            f"cannot write {path}: {error.strerror}", field="--out", remedy="give a file that may be written to"
+        ) from error

@@ -15,7 +15,7 @@ from constitution.schema import Constitution, Principle
 
 _READ_BY_PEOPLE = {"id", "version", "status", "licence", "language", "title", "summary", "derived_from"}
 _NOT_IN_A_LABEL = _READ_BY_PEOPLE | {"cases", "changelog"}
-_NOT_IN_A_PRINCIPLE = {"title", "tags"}
+_NOT_IN_A_PRINCIPLE = {"title", "tags", "evidence"}
 _JUDGED = {"text", "compare", "critique", "revise"}
 
 

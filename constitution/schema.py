@@ -40,6 +40,41 @@ class Scoped(Part):
         return not self.scopes or scope in self.scopes
 
 
+class VoteCount(Part):
+    """How a group of participants voted on a statement."""
+
+    agree: Annotated[int, Field(ge=0)] = 0
+    disagree: Annotated[int, Field(ge=0)] = 0
+    passed: Annotated[int, Field(ge=0)] = 0
+    """Saw it and took no side."""
+
+
+class VoteEvidence(Part):
+    """The people's votes that a principle was drafted from."""
+
+    kind: Literal["votes"]
+    source: Text
+    statement: Text
+    """Its id in the source."""
+    consensus: Annotated[float, Field(ge=0, le=1)]
+    """Group-aware: the product over the groups of their smoothed shares of agreement (`consensus`)."""
+    groups: dict[Text, VoteCount]
+
+
+class LabelEvidence(Part):
+    """The labelled pairs that a principle was inferred from."""
+
+    kind: Literal["labels"]
+    source: Text
+    pairs: Annotated[int, Field(ge=0)]
+    """On which the principle is decided."""
+    agreement: Annotated[float, Field(ge=0, le=1)]
+    """Share of these whose label it agrees with."""
+
+
+Evidence = Annotated[VoteEvidence | LabelEvidence, Field(discriminator="kind")]
+
+
 class Principle(Scoped):
     """One thing the judge is asked about."""
 
@@ -56,6 +91,8 @@ class Principle(Scoped):
     """The question put to the judge about two completions; None: the default question."""
     critique: Text | None = None
     revise: Text | None = None
+    evidence: Evidence | None = None
+    """Where a drafted principle comes from."""
 
 
 class JudgeProposition(Part):

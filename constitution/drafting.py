@@ -1,0 +1,83 @@
+"""Drafts: constitution files made from evidence, with principles that name it."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from constitution.consensus import Choice, Support
+from constitution.document import parse
+from constitution.polls import Poll
+from constitution.schema import LabelEvidence, VoteEvidence
+from solon.documents import write_yaml
+from solon.errors import InvalidInput
+
+_LONGEST_ID: Final = 48
+
+
+def draft(
+    name: str, title: str, summary: str, principles: Iterable[tuple[str, VoteEvidence | LabelEvidence, str]]
+) -> str:
+    """The YAML of a draft constitution, checked by loading it.
+
+    Args:
+        name: its id.
+        principles: text, evidence and tag of each.
+
+    Raises:
+        InvalidInput: there is no principle, or `name` is no id.
+    """
+    entries: list[dict[str, Any]] = []
+    ids: set[str] = set()
+    for text, evidence, tag in principles:
+        ids.add(unique := _unique(slug(text) or f"{tag}-{len(ids) + 1}", ids))
+        entries.append({"id": unique, "tags": [tag], "text": text, "evidence": evidence.model_dump(mode="json")})
+    if not entries:
+        raise InvalidInput("no principle can be drafted", remedy="see the reason beside each candidate")
+    head = {"format": "constitution/v1", "id": name, "title": title, "version": "0.1.0", "status": "draft"}
+    written = write_yaml({**head, "summary": summary, "principles": entries})
+    parse(written.encode(), "the draft")
+    return written
+
+
+def collective_draft(poll: Poll, choices: Sequence[Choice], name: str, title: str) -> str:
+    """The draft whose principles are the statements taken, each with the votes behind it."""
+    taken = [choice.support for choice in choices if not choice.reason]
+    votes = sum(len(stances) for stances in poll.votes.values())
+    groups = sorted(set(poll.groups.values()))
+    summary = (
+        f"Drafted from {len(taken)} of {len(poll.statements)} statements on which {len(poll.votes)} participants"
+        f"{f' in {len(groups)} groups' if groups else ''} cast {votes} votes ({poll.source})."
+        " Every group supports each of them. To be edited by people before it is published."
+    )
+    return draft(name, title, summary, ((each.text, _votes(poll, each), "collective") for each in taken))
+
+
+def _votes(poll: Poll, support: Support) -> VoteEvidence:
+    return VoteEvidence(
+        kind="votes",
+        source=poll.source,
+        statement=support.id,
+        consensus=round(support.consensus, 4),
+        groups=dict(support.groups),
+    )
+
+
+def slug(text: str) -> str:
+    """The first words of a text as an id; empty where it has no Latin letters."""
+    words = re.findall(r"[a-z0-9]+", text.lower())
+    while words and not words[0][0].isalpha():
+        words.pop(0)
+    short = ""
+    for word in words:
+        if len(short) + len(word) + 1 > _LONGEST_ID:
+            break
+        short = f"{short}-{word}" if short else word
+    return short or (words[0][:_LONGEST_ID] if words else "")
+
+
+def _unique(wanted: str, taken: set[str]) -> str:
+    number, found = 1, wanted
+    while found in taken:
+        number += 1
+        found = f"{wanted}-{number}"
+    return found
