@@ -254,7 +254,7 @@ class _Text:
         if isinstance(node, ScalarNode):
             end = _end(node)
             return _start(node) + len(self.text[_start(node) : end].rstrip()) if node.style in ("|", ">") else end
-        if node.flow_style or not node.value:
+        if not isinstance(node, MappingNode | SequenceNode) or node.flow_style or not node.value:
             return _end(node)
         return self._entry_end(*node.value[-1]) if isinstance(node, MappingNode) else self.end(node.value[-1])
 

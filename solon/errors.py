@@ -4,7 +4,9 @@
     ├── UsageError                  the caller's fault (CLI exit code 2, HTTP 4xx)
     │   ├── InvalidInput            a malformed file, row, recipe or request; names the field        422
     │   ├── NotFound                an unknown model, constitution, file, job                        404
-    │   └── Conflict                the object is in a state that forbids this                       409
+    │   ├── Conflict                the object is in a state that forbids this                       409
+    │   ├── PreconditionFailed      the object is not the one the change was made from               412
+    │   └── PreconditionRequired    the change does not say which object it was made from            428
     ├── Busy                        a queue is full; try again after `retry_after_s`                 429
     └── Failed                      the work could not be done (CLI exit code 1, HTTP 5xx)
         ├── ModelUnavailable        an endpoint failed after the client's retries                    503
@@ -57,6 +59,18 @@ class Conflict(UsageError):
     """The object is in a state that forbids this."""
 
     http_status = 409
+
+
+class PreconditionFailed(UsageError):
+    """The object is not the one the change was made from."""
+
+    http_status = 412
+
+
+class PreconditionRequired(UsageError):
+    """The change does not say which object it was made from."""
+
+    http_status = 428
 
 
 class Busy(SolonError):

@@ -1,8 +1,9 @@
 """The tables, and how a database is opened."""
 
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, Engine, ForeignKey, String, create_engine, event
+from sqlalchemy import JSON, Engine, ForeignKey, String, UniqueConstraint, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -41,6 +42,72 @@ class EventRow(Table):
     number: Mapped[int] = mapped_column(primary_key=True)
     created_at: Mapped[float]
     event: Mapped[dict[str, Any]]
+
+
+class DraftRow(Table):
+    """A draft of a constitution; the columns are those of `constitution.store.Draft`."""
+
+    __tablename__ = "constitution_drafts"
+
+    constitution: Mapped[str] = mapped_column(String(63), primary_key=True)
+    name: Mapped[str] = mapped_column(String(63), primary_key=True)
+    etag: Mapped[str] = mapped_column(String(64))
+    raw: Mapped[bytes]
+    author: Mapped[str] = mapped_column(String(202))
+    updated_at: Mapped[float]
+
+
+class VersionRow(Table):
+    """A published version of a constitution; rows are added and never changed."""
+
+    __tablename__ = "constitution_versions"
+
+    number: Mapped[int] = mapped_column(primary_key=True)
+    """Counts up in the order of publication."""
+    constitution: Mapped[str] = mapped_column(String(63))
+    version: Mapped[str] = mapped_column(String(40))
+    etag: Mapped[str] = mapped_column(String(64))
+    content_hash: Mapped[str] = mapped_column(String(80))
+    raw: Mapped[bytes]
+    author: Mapped[str] = mapped_column(String(202))
+    message: Mapped[str] = mapped_column(String(500))
+    published_at: Mapped[float]
+
+    __table_args__ = (UniqueConstraint("constitution", "version"),)
+
+
+class LabelRow(Table):
+    """A label of a constitution."""
+
+    __tablename__ = "constitution_labels"
+
+    constitution: Mapped[str] = mapped_column(String(63), primary_key=True)
+    label: Mapped[str] = mapped_column(String(63), primary_key=True)
+    version: Mapped[str] = mapped_column(String(40))
+    etag: Mapped[str] = mapped_column(String(64))
+
+
+class HappeningRow(Table):
+    """One line of a constitution's history."""
+
+    __tablename__ = "constitution_history"
+
+    number: Mapped[int] = mapped_column(primary_key=True)
+    constitution: Mapped[str] = mapped_column(String(63), index=True)
+    action: Mapped[str] = mapped_column(String(20))
+    name: Mapped[str] = mapped_column(String(63))
+    author: Mapped[str] = mapped_column(String(202))
+    message: Mapped[str] = mapped_column(String(500))
+    at: Mapped[float]
+
+
+def database_exists(url: str) -> bool:
+    """Whether reading from the database would find one; opening it would make the file of a SQLite database."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        return True  # opening it says what is wrong
+    return parsed.get_backend_name() != "sqlite" or (parsed.database is not None and Path(parsed.database).exists())
 
 
 def open_database(url: str) -> Engine:

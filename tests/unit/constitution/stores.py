@@ -1,0 +1,33 @@
+"""What tests of both stores share."""
+
+from pathlib import Path
+
+from api.store.constitutions import DatabaseStore
+from api.store.tables import open_database
+from constitution.git_store import GitStore
+from constitution.store import Note, Precondition, Store
+
+KINDS = ("git", "database")
+NEW = Precondition(if_none_match="*")
+ANY = Precondition(if_match="*")
+ADA = Note("Ada Example <ada@example.org>", "First words")
+BEN = Note("Ben", "Other words")
+
+HARBOUR = b"""\
+# The harbour's own text.
+format: constitution/v1
+id: harbour
+title: Harbour
+version: 1.0.0   # three numbers
+principles:
+  - id: kind
+    text: Be kind.   # always
+    weight: 1.0
+"""
+
+
+def open_store(kind: str, folder: Path) -> Store:
+    """A store in the folder; opened again, the same one."""
+    if kind == "git":
+        return GitStore(folder / "constitutions")
+    return DatabaseStore(open_database(f"sqlite:///{folder / 'solon.db'}"))
