@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from api import constitution_cli, job_cli, model_cli
+from api import constitution_cli, job_cli, model_cli, pairs_cli
 from api.terminal import Root, fail, output_folder, run, settings, write, write_json
 from solon.errors import Failed, InvalidInput, SolonError
 
@@ -22,6 +22,7 @@ config_app = typer.Typer(no_args_is_help=True)
 app.add_typer(model_cli.app, name="model", help="Registered models: list, serve, import.")
 app.add_typer(job_cli.app, name="job", help="Jobs of a running service.")
 app.add_typer(constitution_cli.app, name="constitution", help="Published and local constitutions.")
+app.add_typer(pairs_cli.app, name="pairs", help="Datasets of preference pairs.")
 app.add_typer(config_app, name="config", help="Settings.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
@@ -122,13 +123,17 @@ def label(
         Literal["max_margin", "adjacent", "all", "random"], typer.Option(help="Which completions are compared.")
     ] = "max_margin",
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    weights: Annotated[
+        list[str] | None, typer.Option("--weight", metavar="NAME=FACTOR", help=pairs_cli.WEIGHT_HELP)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Label a file: a status for every row, pairs with probabilities, and agreement with people where they voted."""
     from api.labelling import LabelRequest, label_file, show_labelled
     from api.progress import shown
+    from api.reweighting import parse_weights
 
-    request = LabelRequest(constitution, judge, policy, n, pairing, seed)
+    request = LabelRequest(constitution, judge, policy, n, pairing, seed, weights=parse_weights(weights or ()))
     configured = settings(context)
     with shown(as_json=as_json) as emit:
         summary = run(label_file(rows, out, request, configured, emit))

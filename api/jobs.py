@@ -13,6 +13,7 @@ from api.recipes import Recipe, files_named
 from api.services import Page, Paging, Use
 from api.store.jobs import FINISHED, Job, JobEvent
 from constitution.document import load_published
+from constitution.weighting import weighted
 from solon.errors import InvalidInput
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -55,7 +56,7 @@ def _check(recipe: Recipe, services: Use) -> None:
             field=f"recipe.{named[0]}",
             remedy="use builtin:agora/train, builtin:agora/eval and a published constitution",
         )
-    load_published(recipe.constitution)
+    weighted(load_published(recipe.constitution), recipe.weights)
     services.settings.model(recipe.policy, "policy")
     for judge in (recipe.judge, recipe.held_out_judge):
         if judge is not None:

@@ -46,6 +46,7 @@ class Label:
                 seed=recipe.seed,
                 sampling=Sampling(step.max_tokens, step.temperature, keep_cut=step.keep_cut),
                 min_coverage=step.min_coverage,
+                weights=recipe.weights,
                 max_rows_in_flight=ROWS_IN_FLIGHT,
             )
             seen = Seen(rows, ticks)

@@ -1,7 +1,7 @@
 """`solon label`: a file of rows in, a dataset with a status for every row out, and how the judge did on it."""
 
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from api.label_step import ROWS_IN_FLIGHT
 from api.registry import Models, opened
 from api.steps import Ticks
 from constitution.document import Constitution, load
+from constitution.weighting import Weights, weighted
 from critic.audit import audit
 from critic.judge import Judge
 from critic.pipeline import label
@@ -37,6 +38,8 @@ class LabelRequest:
     seed: int = 0
     min_coverage: float = 0.0
     """Share of the comparisons that must be `ok` or `tie`; 0 accepts any."""
+    weights: Weights = field(default_factory=dict[str, float])
+    """Factors for the weights of the principles; see `constitution.weighting`."""
 
 
 async def label_file(
@@ -47,7 +50,7 @@ async def label_file(
     The whole file is read once before anything is started, so that a malformed row costs no judge call. Raises
     CoverageTooLow, after writing, when less than `min_coverage` could be judged.
     """
-    constitution = load(request.constitution)
+    constitution = weighted(load(request.constitution), request.weights)
     check_judge(request.judge, constitution, settings)
     if request.policy is not None:
         settings.model(request.policy, "policy")
@@ -84,6 +87,7 @@ async def _label(
         pairing=request.pairing,
         seed=request.seed,
         min_coverage=request.min_coverage,
+        weights=request.weights,
         max_rows_in_flight=ROWS_IN_FLIGHT,
     )
     done, last = 0, ""

@@ -7,8 +7,10 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.judging import open_judge
+from api.reweighting import reweight
 from api.services import Page, Services, Use
 from constitution.document import Constitution, load_published
+from constitution.weighting import weighted
 from critic.candidates import Sampling
 from critic.pipeline import label
 from critic.tournament import Pairing
@@ -50,6 +52,10 @@ class PromptIn(Strict):
     metadata: dict[str, Any] | None = None
 
 
+FactorsIn = dict[Annotated[str, Field(min_length=1, max_length=100)], float]
+"""Factors for the weights of the principles, by id or `tag:NAME`: 1 leaves a weight, 0 silences the principle."""
+
+
 class PreferencesRequest(Strict):
     """Prompts to label."""
 
@@ -63,7 +69,17 @@ class PreferencesRequest(Strict):
     temperature: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
     max_tokens: Annotated[int, Field(ge=1, le=4096)] = 160
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    weights: Annotated[FactorsIn, Field(default_factory=dict)]
     prompts: Annotated[list[PromptIn], Field(min_length=1)]
+
+
+class ReweightRequest(Strict):
+    """Pairs with their votes, as they were given out, to be combined anew."""
+
+    constitution: Annotated[str, Field(min_length=1, max_length=100)]
+    """Published id, or `id@version`; votes under each of its principles must be there."""
+    weights: Annotated[FactorsIn, Field(default_factory=dict)]
+    pairs: Annotated[list[PreferencePair], Field(min_length=1)]
 
 
 class Labelled(Page[PreferencePair | Discard]):
@@ -76,10 +92,21 @@ class Labelled(Page[PreferencePair | Discard]):
 @router.post("")
 async def create_preferences(request: PreferencesRequest, services: Use) -> Labelled:
     """A label with its votes for each comparison, or the reason why there is none."""
-    constitution = load_published(request.constitution)
+    constitution = weighted(load_published(request.constitution), request.weights)
     rows = _rows(request, constitution, services)
     with services.gate.enter():
         items = await _label(request, constitution, rows, services)
+    return _labelled(items)
+
+
+@router.post("/reweight")
+async def reweight_preferences(request: ReweightRequest) -> Labelled:
+    """The labels that the pairs' votes come to under other weights; no model is asked and nothing is stored."""
+    items, _ = await reweight(request.pairs, load_published(request.constitution), request.weights)
+    return _labelled(items)
+
+
+def _labelled(items: list[PreferencePair | Discard]) -> Labelled:
     ids = [item.id for item in items if isinstance(item, PreferencePair)]
     counts: dict[str, int] = {}
     for item in items:
@@ -136,6 +163,7 @@ async def _label(
         seed=request.seed,
         sampling=Sampling(max_tokens=request.max_tokens, temperature=request.temperature),
         min_coverage=0.0,
+        weights=request.weights,
         max_rows_in_flight=len(rows),
     )
     async with aclosing(items) as labelled:

@@ -29,6 +29,7 @@ from api.recipes import Recipe
 from api.registry import Models, opened
 from api.steps import AnyStep, Artifact, Run, Ticks, Work
 from constitution.document import load
+from constitution.weighting import weighted
 from solon import __version__
 from solon.documents import write_yaml
 from solon.errors import Conflict, SolonError
@@ -77,7 +78,7 @@ async def align(
 
 def _checked(recipe: Recipe, settings: Settings) -> Any:
     """The constitution; raises where a name of the recipe is not registered, before anything is started."""
-    constitution = load(recipe.constitution)
+    constitution = weighted(load(recipe.constitution), recipe.weights)
     settings.model(recipe.policy, "policy")
     check_judge(recipe.judge, constitution, settings)
     if recipe.held_out_judge is not None:

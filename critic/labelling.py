@@ -8,6 +8,7 @@ from typing import Any
 
 from constitution.digest import content_hash, principle_hash, question_hashes
 from constitution.document import Constitution, Principle
+from constitution.weighting import Weights
 from critic.candidates import Sampling
 from critic.concurrency import together
 from critic.judge import SAMPLING, Judge, Usage
@@ -35,6 +36,8 @@ class Labeller:
     seed: int = 0
     min_principles: int | None = None
     """See `critic.pairs.label`."""
+    weights: Weights = field(default_factory=dict[str, float])
+    """Those that `constitution` was read with, for provenance."""
     _rules: RuleSet | None = field(init=False)
     _made_by: Provenance = field(init=False)
 
@@ -112,7 +115,7 @@ class Labeller:
             "sampling": sampling | ({"policy": asdict(self.sampling)} if self.sampling is not None else {}),
             "seed": self.seed,
         }
-        return text_provenance(self.constitution, asks).model_copy(update=by)
+        return text_provenance(self.constitution, asks, self.weights).model_copy(update=by)
 
     def _made_of(self, comparison: Comparison) -> Provenance:
         if comparison.a.model is not None or comparison.b.model is not None:
@@ -129,11 +132,12 @@ class Labeller:
         return "pref_" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:26]
 
 
-def text_provenance(constitution: Constitution, asks: bool) -> Provenance:
+def text_provenance(constitution: Constitution, asks: bool, weights: Weights) -> Provenance:
     """The part of a label's provenance that is text: the constitution, its parts, and the templates.
 
     Args:
         asks: whether some rule depends on a question to the judge.
+        weights: those that the constitution was read with.
     """
     templates = ["judge_pair"] * bool(constitution.principles) + ["proposition"] * asks
     return Provenance(
@@ -142,6 +146,7 @@ def text_provenance(constitution: Constitution, asks: bool) -> Provenance:
         constitution_hash=content_hash(constitution),
         principle_hashes={each.id: principle_hash(each) for each in constitution.principles},
         proposition_hashes=question_hashes(constitution) if asks else {},
+        weights=dict(weights),
         template_hash="+".join(template_hash(name) for name in templates),
     )
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from constitution.document import Constitution
+from constitution.weighting import Weights
 from critic.candidates import Sampling, generate, screen
 from critic.concurrency import in_order
 from critic.judge import Judge, Usage
@@ -49,6 +50,7 @@ async def label(
     sampling: Sampling | None = None,
     min_coverage: float = 0.5,
     min_principles: int | None = None,
+    weights: Weights | None = None,
     max_rows_in_flight: int = 16,
 ) -> AsyncGenerator[PreferencePair | Discard]:
     """The pairs and discards that the rows come to, in their order.
@@ -63,6 +65,7 @@ async def label(
         seed: of candidates, of the order in which given completions are listed, and of `random` pairing.
         min_coverage: in [0, 1]; share of pairs that must be `ok` or `tie`. 0 accepts any, for audits.
         min_principles: how many principles suffice when others fail; None: all that apply.
+        weights: those that `constitution` was read with (`constitution.weighting`), for provenance.
 
     Raises:
         InvalidInput: a row, or the constitution, cannot be worked with.
@@ -70,7 +73,8 @@ async def label(
         CoverageTooLow: at the end, after all was yielded; earlier when the first 64 pairs all failed.
     """
     sampling = sampling or Sampling()
-    labeller = Labeller(constitution, judge, policy.name if policy else None, sampling, seed, min_principles)
+    by = policy.name if policy else None
+    labeller = Labeller(constitution, judge, by, sampling, seed, min_principles, weights or {})
     job = _Job(labeller, policy, n, pairing, seed, sampling)
     coverage = Coverage()
     async with aclosing(in_order(rows, job.label_row, width=max_rows_in_flight)) as results:

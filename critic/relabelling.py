@@ -5,7 +5,7 @@ judge's model and revision and how it was sampled. The comparison is the same by
 scopes, rules and `combine` may change at no cost, and an edit of one principle costs two calls a pair.
 
 What was measured stands, "off format" included; a vote that failed (`timeout`, `error`, `truncated`) is asked for
-again.
+again where there is a judge to ask.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from typing import Final
 
 from constitution.digest import principle_hash, question_hashes
 from constitution.document import Constitution, Principle
+from constitution.weighting import Weights
 from critic.concurrency import in_order, together
 from critic.judge import SAMPLING, Judge, Usage, verdict
 from critic.labelling import labelled, spent, text_provenance
@@ -48,8 +49,8 @@ class Standing:
 
     votes: Mapping[str, tuple[Vote, Vote]]
     """Votes of both orders, "ab" first, by principle hash."""
-    answers: tuple[Mapping[str, float], Mapping[str, float]]
-    """P(yes) by the hash of the question, for a and for b."""
+    answers: tuple[Mapping[str, float | None], Mapping[str, float | None]]
+    """P(yes) by the hash of the question, for a and for b; None is a failure that is kept."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,14 @@ class Relabeller:
 
     constitution: Constitution
     judge: Judge | None
-    """None where no judge call is needed; every stored vote then counts, whoever gave it."""
+    """None where no judge call is to be made; every stored vote then counts, whoever gave it, failed ones too."""
     earlier: Constitution | None = None
     """The text of the stored labels, where it is at hand: a principle of which only `critique` or `revise` changed has
     another hash and yet asks the judge the same, so its votes stand too."""
     min_principles: int | None = None
     """See `critic.pairs.label`."""
+    weights: Weights = field(default_factory=dict[str, float])
+    """Those that `constitution` was read with, for provenance."""
     _rules: RuleSet | None = field(init=False)
     _accepted: Mapping[str, tuple[str, ...]] = field(init=False)
     _questions: Mapping[str, str] = field(init=False)
@@ -78,7 +81,7 @@ class Relabeller:
         object.__setattr__(self, "_accepted", _accepted(self.constitution, self.earlier))
         object.__setattr__(self, "_questions", question_hashes(self.constitution))
         asks = rules is not None and rules.needs_judge
-        object.__setattr__(self, "_text", text_provenance(self.constitution, asks))
+        object.__setattr__(self, "_text", text_provenance(self.constitution, asks, self.weights))
 
     def calls(self, pair: PreferencePair) -> int:
         """How many judge calls the pair's new label takes."""
@@ -97,10 +100,11 @@ class Relabeller:
         if self.judge is not None and not _same_judge(self.judge, made):
             return Standing({}, ({}, {}))
         templates = made.template_hash.split("+")
-        votes = dict(_votes(pair)) if template_hash("judge_pair") in templates else {}
+        failed_too = self.judge is None
+        votes = dict(_votes(pair, failed_too)) if template_hash("judge_pair") in templates else {}
         if template_hash("proposition") not in templates:
             return Standing(votes, ({}, {}))
-        return Standing(votes, (_answers(pair.rules_a, made), _answers(pair.rules_b, made)))
+        return Standing(votes, (_answers(pair.rules_a, made, failed_too), _answers(pair.rules_b, made, failed_too)))
 
     async def relabel(self, pair: PreferencePair) -> PreferencePair | Discard:
         """The same comparison with its label under this constitution; a Discard where nothing applies to it.
@@ -181,7 +185,7 @@ class Relabeller:
             return None, None
         asked = self._asked(prompt)
 
-        async def score(completion: Completion, answers: Mapping[str, float]) -> RuleScore:
+        async def score(completion: Completion, answers: Mapping[str, float | None]) -> RuleScore:
             async def ask(prompt: Prompt, completion: Completion, question: str) -> float | None:
                 if asked[question] in answers:
                     usage.cache_hits += 1
@@ -235,18 +239,22 @@ def _same_judge(judge: Judge, made: Provenance) -> bool:
     return same and made.sampling.get("judge") == SAMPLING
 
 
-def _votes(pair: PreferencePair) -> Iterable[tuple[str, tuple[Vote, Vote]]]:
+def _votes(pair: PreferencePair, failed_too: bool) -> Iterable[tuple[str, tuple[Vote, Vote]]]:
     for stored in pair.verdicts:
-        by_order = {vote.order: vote for vote in stored.votes if vote.status in MEASURED}
+        by_order = {vote.order: vote for vote in stored.votes if failed_too or vote.status in MEASURED}
         digest = pair.provenance.principle_hashes.get(stored.principle)
         if digest is not None and len(by_order) == 2:
             yield digest, (by_order["ab"], by_order["ba"])
 
 
-def _answers(score: RuleScore | None, made: Provenance) -> dict[str, float]:
+def _answers(score: RuleScore | None, made: Provenance, failed_too: bool) -> dict[str, float | None]:
     values = score.propositions if score is not None else {}
-    found = ((digest, values.get(name)) for name, digest in made.proposition_hashes.items())
-    return {digest: float(value) for digest, value in found if value is not None}
+    found = {digest: values[name] for name, digest in made.proposition_hashes.items() if name in values}
+    return {
+        digest: None if value is None else float(value)
+        for digest, value in found.items()
+        if failed_too or value is not None
+    }
 
 
 def _as(principle: Principle, votes: tuple[Vote, Vote]) -> tuple[Vote, Vote]:

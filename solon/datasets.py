@@ -58,6 +58,8 @@ class Manifest(Record):
     constitutions: tuple[dict[str, str], ...] = ()
     """id, version and hash."""
     principle_hashes: dict[str, str] = Field(default_factory=dict)
+    weights: tuple[dict[str, float], ...] = ()
+    """Given with the request; a factor for a principle or `tag:NAME`."""
     template_hashes: tuple[str, ...] = ()
     judges: tuple[dict[str, str | None], ...] = ()
     policies: tuple[str, ...] = ()
@@ -226,6 +228,7 @@ def _made_of(provenance: Provenance) -> dict[str, Any]:
             "version": provenance.constitution_version,
             "hash": provenance.constitution_hash,
         },
+        "weights": provenance.weights,
         "template_hashes": provenance.template_hash,
         "judges": provenance.judge,
         "policies": provenance.policy,

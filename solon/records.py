@@ -134,6 +134,8 @@ class Provenance(Record):
     principle_hashes: dict[str, str] = Field(default_factory=dict)
     proposition_hashes: dict[str, str] = Field(default_factory=dict)
     """Of the questions that were put to the judge about one completion, by proposition."""
+    weights: dict[str, float] = Field(default_factory=dict)
+    """Factors given with the request, by principle or `tag:NAME`; `constitution_hash` is of the text with them."""
     template_hash: str = ""
     judge: dict[str, str | None] = Field(default_factory=dict)
     """name, model, revision, server."""

@@ -136,3 +136,29 @@ async def test_other_hosts_and_unknown_paths_are_refused(tmp_path: Path):
     assert [foreign.status_code, unknown.status_code, method.status_code] == [400, 404, 405]
     assert {answer.headers["Content-Type"] for answer in (foreign, unknown, method)} == {"application/problem+json"}
     assert "secret" not in unknown.text
+
+
+async def test_the_votes_of_an_answer_can_be_weighed_otherwise_without_a_judge(tmp_path: Path):
+    models = fakes()
+    async with service(tmp_path, models) as client:
+        (pair,) = (await ask(client)).json()["data"]
+        body = {"constitution": "civic", "weights": {"concise": 3, "tag:tone": 0}, "pairs": [pair]}
+        models.models.clear()
+        answer = await client.post("/v1/preferences/reweight", json=body)
+    (found,) = answer.json()["data"]
+    assert (answer.status_code, answer.json()["counts"]) == (200, {"ok": 1})
+    assert found["provenance"]["weights"] == {"concise": 3, "tag:tone": 0}
+    assert {each["principle"] for each in pair["verdicts"]} - {each["principle"] for each in found["verdicts"]} == {
+        "respectful",
+        "no-lecturing",
+        "no-flattery",
+    }
+
+
+async def test_weights_come_with_a_request(tmp_path: Path):
+    async with service(tmp_path, fakes()) as client:
+        plain, heavy = await ask(client), await ask(client, weights={"concise": 3.0})
+        refused = await ask(client, weights={"tag:harmlessness": 0.0})
+    assert plain.json()["data"][0]["id"] != heavy.json()["data"][0]["id"]
+    assert heavy.json()["data"][0]["provenance"]["weights"] == {"concise": 3.0}
+    assert (refused.status_code, "veto" in refused.json()["detail"]) == (422, True)
