@@ -4,7 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from critic.rules.measures import MEASURES, finished_last_sentence, lines, repetition, sentences, words
+from critic.rules.languages import language, p_language
+from critic.rules.measures import (
+    MEASURES,
+    bullets,
+    finished_last_sentence,
+    lines,
+    paragraphs,
+    reading_grade,
+    repetition,
+    sentences,
+    valid_json,
+    words,
+)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +48,65 @@ def test_words_and_lines_ignore_blank_space() -> None:
 
 @given(st.text())
 def test_every_measure_takes_any_text(text: str) -> None:
-    values = [measure(text) for measure in MEASURES.values()]
+    values = {name: measure(text) for name, measure in MEASURES.items()}
 
-    assert all(value >= 0 for value in values)
+    assert all(value >= 0 for name, value in values.items() if name != "reading_grade")
     assert repetition(text) < 1
+
+
+def test_paragraphs_and_list_items_are_counted() -> None:
+    text = "Two things:\n\n- one\n- two\n\n \n1. first\n2) second\n-not an item\n**not one**"
+
+    assert paragraphs(text) == 3
+    assert bullets(text) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"a": [1, null]}', True),
+        (' "text" ', True),
+        ("```json\n[1]\n```", True),
+        ("```\n[1]\n```\n", True),
+        ("Here it is: [1]", False),
+        ("{'a': 1}", False),
+        ("NaN", False),
+        ("[1,]", False),
+        ("", False),
+        ("[" * 100_000, False),
+    ],
+)
+def test_json_is_json_as_a_whole_or_in_one_fence(text: str, expected: bool) -> None:
+    assert valid_json(text) is expected
+
+
+def test_the_reading_grade_follows_its_formula_and_rises_with_long_words() -> None:
+    text = "The cat sat. The dog ran."  # 18 letters, 6 words, 2 sentences
+
+    assert reading_grade(text) == pytest.approx(4.71 * 18 / 6 + 0.5 * 6 / 2 - 21.43)
+    assert reading_grade("Administrative responsibilities necessitate documentation.") > reading_grade(text)
+    assert reading_grade("") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("The cat sat on the mat.", "en"),
+        ("Der Hund schläft auf dem Sofa.", "de"),
+        ("Bonjour tout le monde", "fr"),
+        ("मैं घर जा रहा हूँ", "hi"),
+        ("我今天很高兴", "zh"),
+        ("ok", None),
+        ("12345", None),
+        ("", None),
+    ],
+)
+def test_the_language_of_a_text_is_told_or_left_open(text: str, code: str | None) -> None:
+    assert language(text) == code
+    if code is not None:
+        assert p_language(text, code) > 0.5
+        assert p_language(text, "sw") < 0.1
+
+
+def test_a_region_does_not_change_the_language() -> None:
+    assert p_language("我今天很高兴", "zh-CN") == p_language("我今天很高兴", "zh")
