@@ -10,7 +10,9 @@ import re
 from fractions import Fraction
 
 _HASHES = re.compile(r"^[ \t]*####[ \t]*(\S.*)$", re.MULTILINE)
-_STATED = re.compile(r"\banswer\b(?:[ \t]+(?:is|are|equals|should be)\b[ \t]*:?|[ \t]*[:=])[ \t*]*([^\n]+)", re.IGNORECASE)
+_STATED = re.compile(
+    r"\banswer\b(?:[ \t]+(?:is|are|equals|should be)\b[ \t]*:?|[ \t]*[:=])[ \t*]*([^\n]+)", re.IGNORECASE
+)
 _NUMBER = re.compile(
     r"(?<![\w.])-?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)"  # 1,234.50 and .5
     r"(?:[eE][+-]?\d{1,3})?(?:\s*/\s*\d+)?(?![\d/]|[eE]\d)"

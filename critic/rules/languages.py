@@ -11,7 +11,7 @@ _FAMILIES: Final = {"yue": "zh", "wuu": "zh", "nn": "no"}
 
 
 def p_language(text: str, code: str) -> float:
-    """Probability in [0, 1] that the text is written in the language of this ISO 639-1 code; region tags are ignored."""
+    """Probability in [0, 1] that the text is written in the language of an ISO 639-1 code; regions are ignored."""
     wanted = _family(code.partition("-")[0].lower())
     return min(1.0, sum(p for each, p in _ranked(text) if _family(each) == wanted))
 

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from critic.schedules import Schedule
 from critic.tournament import Pairing, Tournament
 from solon.records import PreferencePair, Provenance, Status
 from tests.unit.critic.material import comparison
@@ -27,8 +28,11 @@ class Field:
         p_a = None if self.failing else p
         return PreferencePair(id=f"{i}-{j}", status=status, prompt=c.prompt, a=c.a, b=c.b, p_a=p_a, provenance=MADE)
 
-    async def play(self, pairing: Pairing, *key: str | int) -> list[tuple[int, int]]:
-        pairs = await Tournament(len(self.quality), self.compare).play(pairing, *key)
+    async def play(
+        self, pairing: Pairing, *key: str | int, schedule: Schedule | None = None, min_margin: float = 0.0
+    ) -> list[tuple[int, int]]:
+        tournament = Tournament(len(self.quality), self.compare)
+        pairs = await tournament.play(pairing, *key, schedule=schedule, min_margin=min_margin)
         return [(int(pair.a.text), int(pair.b.text)) for pair in pairs]
 
 
@@ -82,3 +86,48 @@ async def test_a_circle_of_preferences_still_gives_a_pair():
             return pair.model_copy(update={"p_a": 0.9 if (j - i) % 3 == 1 else 0.1, "margin": 0.8})
 
     assert len(await Circle(0, 0, 0).play("max_margin")) == 1
+
+
+@pytest.mark.parametrize("schedule", ["all", "swiss", "chunks"])
+@pytest.mark.parametrize("n", [2, 3, 4, 8, 13])
+async def test_a_schedule_rates_everyone_and_best_meets_worst(schedule: Schedule, n: int):
+    quality = [(7 * place) % n if n % 7 else (5 * place) % n for place in range(n)]
+
+    pairs = await Field(*quality).play("max_margin", 0, "p", schedule=schedule)
+
+    assert len(pairs) == 1
+    if schedule == "all":
+        assert set(pairs[0]) == {quality.index(n - 1), quality.index(0)}
+
+
+async def test_swiss_asks_less_than_all_and_finds_the_best():
+    quality = (3, 9, 1, 12, 5, 0, 7, 15, 2, 11, 4, 14, 6, 10, 8, 13)
+    field = Field(*quality)
+
+    (pair,) = await field.play("max_margin", 0, "p", schedule="swiss")
+
+    assert len(field.asked) <= 8 * 4 + 1
+    assert quality.index(15) in pair
+
+
+@pytest.mark.parametrize("schedule", ["all", "swiss", "chunks"])
+async def test_no_comparison_is_made_twice(schedule: Schedule):
+    field = Field(*range(9))
+    await field.play("adjacent", 3, "p", schedule=schedule)
+    assert len(set(field.asked)) == len(field.asked)
+
+
+async def test_all_with_a_schedule_is_what_was_compared():
+    field = Field(*range(9))
+    assert await field.play("all", schedule="chunks") == sorted(field.asked)
+
+
+async def test_threshold_keeps_the_pairs_that_are_far_apart():
+    assert sorted(await Field(0, 5, 9).play("threshold")) == [(0, 1), (0, 2), (1, 2)]
+    assert sorted(await Field(0, 1, 9).play("threshold", min_margin=0.4)) == [(0, 2), (1, 2)]
+    assert await Field(0, 0, 0).play("threshold") == []
+
+
+@pytest.mark.parametrize("schedule", ["all", "swiss", "chunks"])
+async def test_a_schedule_whose_comparisons_all_fail_selects_nothing(schedule: Schedule):
+    assert await Field(*range(5), failing=True).play("max_margin", schedule=schedule) == []
