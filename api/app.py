@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from api import health, jobs, preferences, problems
+from api import critiques, health, jobs, preferences, problems
 from api import models as model_routes
 from api.registry import Models, opened
 from api.runner import Command, Runner, align_command
@@ -49,6 +49,6 @@ def create_app(settings: Settings, *, models: Models | None = None, command: Com
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
     app.add_middleware(problems.PlainErrors)
     problems.install(app)
-    for noun in (preferences, model_routes, jobs, health):
+    for noun in (preferences, critiques, model_routes, jobs, health):
         app.include_router(noun.router)
     return app

@@ -1,5 +1,6 @@
 """/v1/preferences: prompts in, labelled preference pairs out, now. Small batches; files go through `solon label`."""
 
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Annotated, Any
 
@@ -116,24 +117,30 @@ def _labelled(items: list[PreferencePair | Discard]) -> Labelled:
 
 
 def _rows(request: PreferencesRequest, constitution: Constitution, services: Services) -> list[Row]:
-    most = services.settings.limits.prompts_per_request
-    if len(request.prompts) > most:
-        raise InvalidInput(
-            f"more than {most} prompts", field="prompts", remedy="send fewer at a time, or use `solon label` on a file"
-        )
-    ids = [prompt.id for prompt in request.prompts if prompt.id is not None]
-    if len(ids) != len(set(ids)):
-        raise InvalidInput("two prompts have the same id", field="prompts", remedy="give each its own id, or none")
-    rows = [
-        parse_row(prompt.model_dump(exclude_none=True), where=f"prompts.{index}", default_id=f"prompt-{index}")
-        for index, prompt in enumerate(request.prompts)
-    ]
+    rows = rows_of(request.prompts, services.settings.limits.prompts_per_request)
     for index, row in enumerate(rows):
-        _check(row, f"prompts.{index}", constitution, request.policy)
+        check_row(row, f"prompts.{index}", constitution, request.policy)
     return rows
 
 
-def _check(row: Row, where: str, constitution: Constitution, policy: str | None) -> None:
+def rows_of(prompts: Sequence[PromptIn], most: int) -> list[Row]:
+    """The rows of a request; raises where there are more than `most`, two share an id, or one cannot be read."""
+    if len(prompts) > most:
+        raise InvalidInput(
+            f"more than {most} prompts",
+            field="prompts",
+            remedy="send fewer, or a file on the command line",
+        )
+    ids = [prompt.id for prompt in prompts if prompt.id is not None]
+    if len(ids) != len(set(ids)):
+        raise InvalidInput("two prompts have the same id", field="prompts", remedy="give each its own id, or none")
+    return [
+        parse_row(prompt.model_dump(exclude_none=True), where=f"prompts.{index}", default_id=f"prompt-{index}")
+        for index, prompt in enumerate(prompts)
+    ]
+
+
+def check_row(row: Row, where: str, constitution: Constitution, policy: str | None) -> None:
     """Raises where the row cannot be worked with; its place names it, since its id is the client's text."""
     if row.prompt.scope not in constitution.scopes:
         known = ", ".join(constitution.scopes)

@@ -49,7 +49,7 @@ def _agora(reference: str, limit: int | None, seed: int) -> tuple[Prompt, ...]:
         Prompt(
             id=prompt.id,
             messages=(Message(role="user", content=prompt.text),),
-            metadata={"kind": prompt.kind},
+            metadata={"kind": prompt.kind, "benign": prompt.kind != "harmful"},
         )
         for prompt in unique.values()
     )

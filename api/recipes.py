@@ -12,7 +12,7 @@ from trainer.config import DPOMethod
 
 BUILTIN_PROMPTS = "builtin:"
 
-PLANNED_STEPS = frozenset({"critique_revision", "sft", "reward_model", "ppo", "kto", "grpo", "rejection_sampling"})
+PLANNED_STEPS = frozenset({"sft", "reward_model", "ppo", "kto", "grpo", "rejection_sampling"})
 """Step types that recipes will know and this version cannot run."""
 
 
@@ -33,6 +33,26 @@ class Prompts(Part):
     """Use at most so many training prompts; None uses all."""
     eval_limit: Annotated[int, Field(ge=1)] | None = None
     """Use at most so many evaluation prompts; None uses `limit`."""
+
+
+class CritiqueRevisionStep(Part):
+    """Completions of the policy, critiqued under the principles and revised: texts to learn from, and pairs."""
+
+    type: Literal["critique_revision"]
+    rounds: Annotated[int, Field(ge=1, le=64)] = 4
+    """Rounds of critique and revision per completion."""
+    principles: Literal["random", "all", "by_scope"] = "random"
+    """Which principle each round is about: one of those that apply, each in turn, or one of the prompt's scope."""
+    critic: ModelName | None = None
+    """Registered model that writes critiques and revisions; null: the policy does."""
+    verify: bool = True
+    """Keep a revision only where the judge, in both orders, says that it beats the original; these comparisons are
+    the step's pairs."""
+    temperature: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
+    max_tokens: Annotated[int, Field(ge=1, le=32768)] = 160
+    """Of one completion, critique or revision."""
+    min_coverage: Annotated[float, Field(ge=0.0, le=1.0)] = 0.8
+    """Share of the comparisons that must end `ok` or `tie`; below it the job fails."""
 
 
 class LabelStep(Part):
@@ -81,10 +101,11 @@ def _known_type(step: Any) -> Any:
     return cast(Any, step)
 
 
-STEP_TYPES = ("label", "dpo", "evaluate")
+STEP_TYPES = ("critique_revision", "label", "dpo", "evaluate")
 
 Step = Annotated[
-    Annotated[LabelStep | DPOStep | EvaluateStep, Field(discriminator="type")], BeforeValidator(_known_type)
+    Annotated[CritiqueRevisionStep | LabelStep | DPOStep | EvaluateStep, Field(discriminator="type")],
+    BeforeValidator(_known_type),
 ]
 """One step of a recipe."""
 
@@ -115,7 +136,11 @@ class Recipe(Part):
             before = needs.get(step.type)
             if before is not None and before not in seen:
                 raise ValueError(f"steps.{index}: `{step.type}` needs a `{before}` step before it")
+            if step.type == "critique_revision" and step.verify and self.judge is None:
+                raise ValueError(f"steps.{index}: `verify` needs a judge")
             seen.add(step.type)
+            if step.type == "critique_revision" and step.verify:
+                seen.add("label")  # verified revisions are pairs too
         return self
 
 

@@ -9,14 +9,14 @@ from typing import Any, Protocol
 from api import digests
 from api.children import Train
 from api.events import Emit, Event
-from api.recipes import DPOStep, EvaluateStep, LabelStep, Recipe
+from api.recipes import CritiqueRevisionStep, DPOStep, EvaluateStep, LabelStep, Recipe
 from api.registry import Models
 from constitution.digest import content_hash
 from constitution.document import Constitution
 from solon.settings import Settings
 from solon.templates import template_hash
 
-AnyStep = LabelStep | DPOStep | EvaluateStep
+AnyStep = CritiqueRevisionStep | LabelStep | DPOStep | EvaluateStep
 
 _LEAST_BETWEEN_TICKS_S = 0.2
 

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from api import children, digests
+from api.critique_step import CritiqueRevision, cast_of
+from api.critiquing import check_cast
 from api.dpo_step import DPO
 from api.evaluate_step import Evaluate
 from api.events import Emit, Event
@@ -35,7 +37,12 @@ from solon.documents import write_yaml
 from solon.errors import Conflict, SolonError
 from solon.settings import Settings
 
-WORK: dict[str, Work] = {"label": Label(), "dpo": DPO(), "evaluate": Evaluate()}
+WORK: dict[str, Work] = {
+    "critique_revision": CritiqueRevision(),
+    "label": Label(),
+    "dpo": DPO(),
+    "evaluate": Evaluate(),
+}
 
 
 async def align(
@@ -83,6 +90,9 @@ def _checked(recipe: Recipe, settings: Settings) -> Any:
     check_judge(recipe.judge, constitution, settings)
     if recipe.held_out_judge is not None:
         check_judge(recipe.held_out_judge, constitution, settings)
+    for step in recipe.steps:
+        if step.type == "critique_revision":
+            check_cast(cast_of(step, recipe), constitution, settings)
     return constitution
 
 

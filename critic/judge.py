@@ -8,17 +8,17 @@ number.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final, Literal
 
 from constitution.document import Principle
 from critic.cache import Cache, judgement_key
 from critic.concurrency import together
+from critic.framing import dialogue, one_line
 from critic.markers import neutralise
 from critic.readings import Reading, read_labels
 from solon.chat import ChatModel, PromptTooLong, RequestFailed, RequestTimedOut
 from solon.records import Comparison, Completion, Message, Prompt, Status, Verdict, Vote
-from solon.templates import conversation, render
+from solon.templates import render
 
 DEFAULT_QUESTION: Final = "Which response follows the principle better?"
 SAMPLING: Final[dict[str, Any]] = {"max_tokens": 1, "temperature": 0.0, "top_logprobs": 20}
@@ -137,9 +137,9 @@ class Judge:
         """P(yes) for a question about one completion."""
         messages = render(
             "proposition",
-            conversation=_dialogue(prompt.messages),
+            conversation=dialogue(prompt.messages),
             response=neutralise(completion.text),
-            question=_one_line(question),
+            question=one_line(question),
         )
         outcome = await self._choose(messages, ("Yes", "No"), usage)
         return Answer(outcome.status, outcome.p_first, outcome.label_mass, outcome.detail)
@@ -239,18 +239,9 @@ def pair_messages(listed: Comparison, principle: Principle) -> tuple[Message, Me
     """The exact prompt of one vote. The principle is shown as one line, so wrapping it differently changes nothing."""
     return render(
         "judge_pair",
-        conversation=_dialogue(listed.prompt.messages),
+        conversation=dialogue(listed.prompt.messages),
         a=neutralise(listed.a.text),
         b=neutralise(listed.b.text),
-        principle=_one_line(principle.text),
-        question=_one_line(principle.compare or DEFAULT_QUESTION),
+        principle=one_line(principle.text),
+        question=one_line(principle.compare or DEFAULT_QUESTION),
     )
-
-
-@lru_cache(maxsize=256)  # asked again for every principle and order
-def _dialogue(messages: tuple[Message, ...]) -> str:
-    return conversation([Message(role=message.role, content=neutralise(message.content)) for message in messages])
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

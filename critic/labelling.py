@@ -57,12 +57,7 @@ class Labeller:
 
     def applies_to(self, prompt: Prompt) -> bool:
         """Whether any principle or rule applies; InvalidInput when the constitution has no such scope."""
-        if prompt.scope not in self.constitution.scopes:
-            raise InvalidInput(
-                f"the constitution {self.constitution.id!r} has no scope {prompt.scope!r}",
-                field=f"row {prompt.id}: scope",
-                remedy=f"use one of: {', '.join(self.constitution.scopes)}",
-            )
+        check_scope(self.constitution, prompt)
         return bool(self.principles(prompt) or self.constitution.rules_for(prompt.scope))
 
     async def rule_scores(
@@ -189,6 +184,27 @@ def labelled(
         flags=(*outcome.flags, *_text_flags(comparison), *flags),
         provenance=provenance,
         extra=extra,
+    )
+
+
+def check_scope(constitution: Constitution, prompt: Prompt) -> None:
+    """Raises InvalidInput when the constitution has no such scope."""
+    if prompt.scope not in constitution.scopes:
+        raise InvalidInput(
+            f"the constitution {constitution.id!r} has no scope {prompt.scope!r}",
+            field=f"row {prompt.id}: scope",
+            remedy=f"use one of: {', '.join(constitution.scopes)}",
+        )
+
+
+def origin(constitution: Constitution, templates: Sequence[str]) -> Provenance:
+    """The provenance of what a constitution and these templates make, before any model is named."""
+    return Provenance(
+        constitution=constitution.id,
+        constitution_version=constitution.version,
+        constitution_hash=content_hash(constitution),
+        principle_hashes={each.id: principle_hash(each) for each in constitution.principles},
+        template_hash="+".join(template_hash(name) for name in templates),
     )
 
 

@@ -1,6 +1,7 @@
 """The immutable records that travel between the packages, one per arrow of the data flow.
 
     Prompt -> [Completion] -> Comparison -> [Vote] -> [Verdict] -> PreferencePair | Discard
+    Prompt -> Completion -> [Revision] -> RevisionChain | Discard
 
 A and B are positions (which completion is listed first), chosen and rejected are outcomes. A judge failure is a
 `Status`, never a number: every probability here is None unless the status says it was measured.
@@ -182,6 +183,52 @@ class PreferencePair(Record):
     def rejected_text(self) -> str | None:
         """Text of the worse completion, None unless status is `ok`."""
         return None if self.chosen is None else (self.b if self.chosen == "a" else self.a).text
+
+
+class Revision(Record):
+    """One round of a chain: what was found wrong, what was written instead, and what became of it."""
+
+    round: int = Field(ge=1)
+    principle: str
+    """The one drawn for this round."""
+    critique: str = ""
+    completion: Completion | None = None
+    """The rewritten completion; None when there was none to be had."""
+    rejected: str | None = None
+    """Why it is not used, a short stable word (`critic.revision` lists them); None when it is kept."""
+    status: Status | None = None
+    """How the comparison with the original ended; None where none was made."""
+    p_better: Probability | None = None
+    """P(better than the original) under the whole constitution, from both orders; None unless measured."""
+    p_better_under_principle: Probability | None = None
+    """The same under the round's principle alone."""
+    pair: str | None = None
+    """Id of the comparison with the original, a `PreferencePair` of which it is b."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether it may be learned from."""
+        return self.rejected is None and self.completion is not None
+
+
+class RevisionChain(Record):
+    """A completion, and what critique after critique made of it (Bai et al. 2022, arXiv:2212.08073, section 3)."""
+
+    object: Literal["critique"] = "critique"
+    id: str
+    prompt: Prompt
+    original: Completion
+    revisions: tuple[Revision, ...] = ()
+    """One per round, whatever became of it."""
+    flags: tuple[str, ...] = ()
+    provenance: Provenance
+    extra: dict[str, Any] = Field(default_factory=dict)
+    """Unknown keys of the input row, passed through."""
+
+    @property
+    def kept(self) -> tuple[Revision, ...]:
+        """The revisions that may be learned from, in order."""
+        return tuple(revision for revision in self.revisions if revision.kept)
 
 
 class Discard(Record):

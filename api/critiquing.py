@@ -1,0 +1,194 @@
+"""`solon critique`: a file of rows in, chains of critiques and revisions out, and how often the revisions win.
+
+OUT.jsonl, OUT.revisions.jsonl, OUT.manifest.json   the chains, see `solon.chains`
+OUT.pairs.jsonl, ...                                each revision against its original, where a judge compared them
+"""
+
+from collections.abc import Iterable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from api.events import Emit, Event
+from api.judging import check_judge, open_judge
+from api.label_step import ROWS_IN_FLIGHT
+from api.registry import Models, opened
+from api.steps import Ticks
+from constitution.document import Constitution, load
+from critic.cache import Cache
+from critic.critique import Critiqued, Plan, critique
+from critic.judge import Judge
+from critic.revision_rates import RevisionRates
+from solon.chains import ChainWriter
+from solon.chat import ChatModel
+from solon.datasets import PairWriter
+from solon.errors import CoverageTooLow, InvalidInput
+from solon.rows import Row, read_rows
+from solon.settings import Settings
+
+STEP = "critique"
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who does what: registered names."""
+
+    policy: str | None = None
+    """Writes the original where a row has none."""
+    critic: str | None = None
+    """Writes critiques and revisions; None: the policy does, as in the paper."""
+    judge: str | None = None
+    """Compares each revision with its original; None: none is compared."""
+
+
+@dataclass(frozen=True)
+class CritiqueRequest:
+    """How a file is critiqued."""
+
+    constitution: str
+    cast: Cast
+    plan: Plan = field(default_factory=Plan)
+    min_coverage: float = 0.0
+    """Share of the comparisons that must be `ok` or `tie`; 0 accepts any."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """The models of a cast, running."""
+
+    critic: ChatModel
+    policy: ChatModel | None
+    judge: Judge | None
+
+
+def check_cast(cast: Cast, constitution: Constitution, settings: Settings) -> None:
+    """Raises where a name is not registered, or nobody would write the critiques."""
+    if cast.policy is not None:
+        settings.model(cast.policy, "policy")
+    if cast.critic is None and cast.policy is None:
+        raise InvalidInput("nobody writes the critiques", field="policy", remedy="name a policy or a critic")
+    if cast.critic is not None and settings.model(cast.critic).kind == "reward":
+        raise InvalidInput("a reward model writes nothing", field="critic", remedy="name a policy or a judge")
+    if cast.judge is not None:
+        check_judge(cast.judge, constitution, settings)
+
+
+async def open_cast(
+    cast: Cast, constitution: Constitution, settings: Settings, models: Models, cache: Cache | None = None
+) -> Running:
+    """The models; the critic runs even where it is registered as a judge."""
+    check_cast(cast, constitution, settings)
+    judge = await open_judge(cast.judge, constitution, settings, models, cache) if cast.judge is not None else None
+    policy = await models.chat(cast.policy) if cast.policy is not None else None
+    critic = await models.chat(cast.critic) if cast.critic is not None else policy
+    assert critic is not None, "checked by check_cast"  # noqa: S101
+    return Running(critic, policy, judge)
+
+
+async def critique_file(
+    rows: Path, out: Path, request: CritiqueRequest, settings: Settings, emit: Emit, models: Models | None = None
+) -> dict[str, Any]:
+    """Counts, reasons of rejection and win rates per principle; the chains are at `out`.
+
+    The whole file is read once before anything is started, so that a malformed row costs no call. Raises
+    CoverageTooLow, after writing, when less than `min_coverage` could be judged.
+    """
+    constitution = load(request.constitution)
+    check_cast(request.cast, constitution, settings)
+    total = sum(1 for _ in read_rows(rows))
+    emit(Event(type="step_started", step=STEP, total=total, message="starting the models"))
+    async with opened(settings, models) as served:
+        running = await open_cast(request.cast, constitution, settings, served)
+        work = Critiquing(constitution, running, request.plan, request.min_coverage)
+        found = await work.write(read_rows(rows), total, out, Ticks(STEP, emit), {"rows": str(rows)})
+    emit(Event(type="step_finished", step=STEP, done=total, total=total))
+    return {"rows": total, "out": str(out), **found}
+
+
+@dataclass(frozen=True)
+class Critiquing:
+    """Critiques rows and writes what they come to."""
+
+    constitution: Constitution
+    running: Running
+    plan: Plan
+    min_coverage: float = 0.0
+
+    async def write(
+        self, rows: Iterable[Row], total: int, out: Path, ticks: Ticks, about: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The rates; chains, kept revisions and comparisons are written. CoverageTooLow comes after that."""
+        rates = RevisionRates(self.constitution.combine.tie_margin)
+        judged = self.running.judge is not None
+        too_low: CoverageTooLow | None = None
+        with ChainWriter(out) as chains, PairWriter(pairs_path(out), about=about) as pairs:
+            try:
+                await self._write(rows, total, chains, pairs, rates, ticks)
+            except CoverageTooLow as error:
+                too_low = error
+            found = rates.to_dict() | {"discards": pairs.discards, "comparisons": pairs.counts}
+            chains.commit(about | found)
+            if judged or pairs.discards:
+                pairs.commit()
+        if too_low is not None:
+            raise too_low
+        return {**chains.counts, **found}
+
+    async def _write(
+        self,
+        rows: Iterable[Row],
+        total: int,
+        chains: ChainWriter,
+        pairs: PairWriter,
+        rates: RevisionRates,
+        ticks: Ticks,
+    ) -> None:
+        items = critique(
+            rows,
+            constitution=self.constitution,
+            critic=self.running.critic,
+            policy=self.running.policy,
+            judge=self.running.judge,
+            plan=self.plan,
+            min_coverage=self.min_coverage,
+            max_rows_in_flight=ROWS_IN_FLIGHT,
+        )
+        done, last = 0, ""
+        async with aclosing(items) as critiqued:
+            async for item in critiqued:
+                prompt_id = item.chain.prompt.id if isinstance(item, Critiqued) else item.prompt_id
+                done, last = done + (prompt_id != last), prompt_id
+                if isinstance(item, Critiqued):
+                    chains.write(item.chain)
+                    rates.add([item.chain])
+                for each in item.pairs if isinstance(item, Critiqued) else (item,):
+                    pairs.write(each)
+                ticks(done - 1, total, "", {name: float(count) for name, count in chains.counts.items()})
+        ticks(total, total, "", {name: float(count) for name, count in chains.counts.items()})
+
+
+def pairs_path(out: Path) -> Path:
+    """Where the comparisons of revisions with their originals go."""
+    return out.with_name(f"{out.stem}.pairs.jsonl")
+
+
+def show_critiqued(summary: dict[str, Any]) -> None:
+    """The summary on the terminal: one line for each principle, and one for all."""
+    from rich.table import Table
+
+    from api.terminal import print_table, write
+
+    table = Table("principle", "revisions", "kept", "win rate", "under the principle", "rejected")
+    for name, rates in [*summary["by_principle"].items(), ("all", summary)]:
+        wins, own = _rate(rates["win_rate"]), _rate(rates["win_rate_under_principle"])
+        reasons = ", ".join(f"{reason} {count}" for reason, count in rates["rejected"].items()) or "none"
+        table.add_row(name, str(rates["revisions"]), str(rates["kept"]), wins, own, reasons)
+    print_table(table)
+    if summary["discards"]:
+        write("discards: " + ", ".join(f"{reason} {count}" for reason, count in summary["discards"].items()))
+    write(f"{summary['rows']} rows, {summary['chains']} chains, {summary['kept']} revisions kept: {summary['out']}")
+
+
+def _rate(found: dict[str, Any] | None) -> str:
+    return "-" if found is None else f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}] of {found['n']}"
