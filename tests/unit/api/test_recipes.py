@@ -55,8 +55,12 @@ def test_paths_are_taken_from_the_recipes_folder(tmp_path: Path):
 @pytest.mark.parametrize(
     ("overrides", "field", "says"),
     [
-        (["steps.0.type=ppo"], "steps.0", "`ppo` is not available yet; available: label, dpo, evaluate"),
-        (["steps.0.type=magic"], "steps.0", "known `type`; available: label, dpo, evaluate"),
+        (
+            ["steps.0.type=ppo"],
+            "steps.0",
+            "`ppo` is not available yet; available: critique_revision, label, dpo, evaluate",
+        ),
+        (["steps.0.type=magic"], "steps.0", "known `type`; available: critique_revision, label, dpo, evaluate"),
         (["steps.1.beta=-1"], "steps.1.beta", "greater than 0"),
         (["steps.1.bta=1"], "steps.1.bta", "Extra inputs"),
         (["steps.7.beta=1"], "steps.7", "no such list item"),

@@ -202,6 +202,25 @@ async def test_a_judge_that_sees_only_the_slot_trains_nothing(run: Runs):
     assert set(summary["steps"]["01-label"]["statuses"]) == {"tie"}
 
 
+async def test_revisions_that_win_are_pairs_to_train_on(run: Runs):
+    def script(call: Call) -> ChatReply:
+        response = call.between("RESPONSE")
+        if "critique only" in call.text:
+            return text_reply("It is bad.")
+        return text_reply("a bad answer" if response is None else f"{response} good good")
+
+    run.models.policy = ScriptedChat("critic", script)
+    steps = "steps=[{type: critique_revision, rounds: 1}, {type: dpo}]"
+    summary = await run(steps)
+    revised = summary["steps"]["01-critique_revision"]
+    assert (revised["chains"], revised["kept"], revised["win_rate"]["value"]) == (6, 6, 1.0)
+    (config,) = run.trainer.configs
+    assert isinstance(config, DPOConfig)
+    assert config.pairs == run.out / "01-critique_revision" / "critiques.pairs.jsonl"
+    await run(steps)
+    assert run.steps("step_skipped") == ["01-critique_revision", "02-dpo"]
+
+
 async def test_rules_alone_need_no_judge(run: Runs, tmp_path: Path):
     openings = tmp_path / "openings.jsonl"
     openings.write_text("".join(f'{{"prompt": "There was a cat {number}."}}\n' for number in range(32)))
