@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api import collective_cli
+from api import collective_cli, drift_cli
 
 if TYPE_CHECKING:
     from constitution.document import Constitution
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="constitution", help="Read, check and try out constitution files.", no_args_is_help=True)
 app.command()(collective_cli.collect)
+app.command()(drift_cli.drift)
+app.command()(drift_cli.infer)
 
 Reference = Annotated[str, typer.Argument(metavar="ID_OR_FILE", help="A published id (civic, civic@1.0.0) or a file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
