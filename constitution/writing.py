@@ -3,33 +3,27 @@
 Comments and layout belong to files that people wrote: those are edited in place, never written anew from here.
 """
 
-from io import StringIO
-from typing import Any, cast
-
-from ruamel.yaml import YAML
-from ruamel.yaml.scalarstring import LiteralScalarString
+from typing import Any, Final, cast
 
 from constitution.schema import Constitution
+from constitution.yaml_text import entry, item
 
-_WIDTH = 120
+_ONE_LINE: Final = frozenset({"propositions", "classes", "rules"})
+"""Lists whose items stand in braces where they fit on a line."""
 
 
 def dump(constitution: Constitution) -> str:
     """YAML text that `constitution.document.parse` reads back as an equal constitution; defaults are left out."""
-    yaml = YAML(typ="rt", pure=True)
-    yaml.width = _WIDTH
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    stream = StringIO()
-    cast(Any, yaml).dump(_readable(constitution.model_dump(mode="json", exclude_defaults=True)), stream)
-    return stream.getvalue()
+    fields: dict[str, Any] = constitution.model_dump(mode="json", exclude_defaults=True)
+    return "".join(_field(name, value) for name, value in fields.items())
 
 
-def _readable(value: Any) -> Any:
-    """`value` with text of several lines as block scalars, where that keeps every character."""
-    if isinstance(value, dict):
-        return {key: _readable(part) for key, part in cast(dict[str, Any], value).items()}
-    if isinstance(value, list):
-        return [_readable(part) for part in cast(list[Any], value)]
-    if isinstance(value, str) and "\n" in value and all(line.isprintable() for line in value.split("\n")):
-        return LiteralScalarString(value)
-    return value
+def _field(name: str, value: Any) -> str:
+    if not isinstance(value, list):
+        return entry(name, value, 0)
+    items = (_id_first(cast(dict[str, Any], part)) for part in cast(list[Any], value))
+    return f"\n{name}:\n" + "".join(item(part, 2, 4, flow=name in _ONE_LINE) for part in items)
+
+
+def _id_first(part: dict[str, Any]) -> dict[str, Any]:
+    return {key: part[key] for key in sorted(part, key=lambda key: key != "id")}

@@ -1,0 +1,1 @@
+"""Constitutions written for other programs, read as drafts of ours: one module per format."""

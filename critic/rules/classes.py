@@ -1,0 +1,63 @@
+"""The partition law of completion classes: for every assignment of the propositions exactly one class holds.
+
+The search assigns one proposition at a time and lets CEL decide what is already decided, so a branch ends as soon as
+one class holds and the others do not: a few hundred steps where 17 propositions have 131,072 assignments.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from critic.rules.expressions import Condition, Value
+from solon.errors import InvalidInput
+
+MAX_STEPS = 100_000
+
+Expand = Callable[[Mapping[str, Value]], Mapping[str, Value | None]]
+"""Adds the derived propositions that are decided by the values at hand."""
+
+
+def check_partition(classes: Mapping[str, Condition], names: Sequence[str], expand: Expand, *, field: str) -> None:
+    """Raises `InvalidInput` with a counterexample unless exactly one class holds for every assignment of `names`.
+
+    Args:
+        classes: conditions by a label that tells them apart.
+        names: the Boolean propositions that the classes depend on, derived ones excluded.
+        expand: see `Expand`.
+    """
+    steps = 0
+    open_branches: list[dict[str, Value]] = [{}]
+    while open_branches:
+        assignment = open_branches.pop()
+        steps += 1
+        if steps > MAX_STEPS:
+            raise InvalidInput(
+                f"the classes depend on {len(names)} propositions in too tangled a way to check",
+                field=field,
+                remedy="use fewer propositions per class, or name parts with `kind: derived`",
+            )
+        values = expand(assignment)
+        holding = {label: condition.holds(values) for label, condition in classes.items()}
+        verdict = _verdict(holding, complete=len(assignment) == len(names))
+        if verdict is not None:
+            raise InvalidInput(
+                f"{verdict} when {_written(assignment)}", field=field, remedy="exactly one class must hold, always"
+            )
+        if None in holding.values():
+            name = names[len(assignment)]
+            open_branches += [assignment | {name: False}, assignment | {name: True}]
+
+
+def _verdict(holding: Mapping[str, bool | None], *, complete: bool) -> str | None:
+    """What is already wrong with a (partial) assignment, or None."""
+    true = [label for label, holds in holding.items() if holds]
+    if len(true) > 1:
+        return f"both {true[0]} and {true[1]} hold"
+    undecided = [label for label, holds in holding.items() if holds is None]
+    if not true and not undecided:
+        return "no class holds"
+    if complete and undecided:
+        return f"{undecided[0]} cannot be decided"
+    return None
+
+
+def _written(assignment: Mapping[str, Value]) -> str:
+    return ", ".join(name if value else f"!{name}" for name, value in assignment.items()) or "always"
