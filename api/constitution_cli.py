@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api import collective_cli, constitution_exchange
+from api import collective_cli, constitution_exchange, drift_cli
 
 if TYPE_CHECKING:
     from constitution.document import Constitution
-    from constitution.source import Problem
+    from constitution.problems import Problem
 
 app = typer.Typer(name="constitution", help="Read, check and try out constitution files.", no_args_is_help=True)
 app.command()(collective_cli.collect)
+app.command()(drift_cli.drift)
+app.command()(drift_cli.infer)
 app.command("import")(constitution_exchange.import_foreign)
 app.command()(constitution_exchange.render)
 
@@ -130,19 +132,6 @@ def _summary(constitution: "Constitution") -> dict[str, Any]:
 
 
 def _problems(ref: str) -> "list[Problem]":
-    """Problems of the file itself, or else of its expressions."""
     from constitution.document import check, parents_for, read_bytes
-    from constitution.source import Problem, path_of, read
-    from critic.rules import RuleSet
-    from solon.errors import InvalidInput
 
-    raw = read_bytes(ref)
-    constitution, problems = check(raw, parents=parents_for(ref))
-    if constitution is None or problems:
-        return list(problems)
-    try:
-        RuleSet(constitution)
-    except InvalidInput as error:
-        line, column = read(raw).position(path_of(error.field or ""))
-        return [Problem(error.message, error.remedy, field=error.field, line=line, column=column)]
-    return []
+    return list(check(read_bytes(ref), parents=parents_for(ref))[1])

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from constitution.digest import content_hash
+from constitution.problems import FieldPath
 from constitution.schema import Constitution
-from constitution.source import FieldPath
 from solon.errors import InvalidInput
 
 Parents = Callable[[str], Constitution]

@@ -2,13 +2,14 @@
 
     load("civic")   load("civic@1.0.0")   load("my/draft.yaml")
 
-Reading is strict: unknown and duplicate keys, wrong types and dangling references are `InvalidInput` with file, line,
-column, field and remedy. Whether the rules' expressions type-check is the critic's business (`critic.rules`).
+Reading is strict: unknown and duplicate keys, wrong types, dangling references, expressions that do not type-check,
+patterns that are not RE2 and classes that do not partition are `InvalidInput` with file, line, column, field and
+remedy.
+What is only unwise is a warning of `constitution.lints`.
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from constitution.composition import Document, Parents, composed
+from constitution.expressions import nearest
+from constitution.logic import Logic
+from constitution.problems import FieldPath, Problem, SourceError, dotted, path_of
 from constitution.schema import (
     Case,
     Combine,
+    ComparisonExample,
     CompletionClass,
     Constitution,
+    CritiqueExample,
     DerivedProposition,
     JudgeProposition,
     MeasureProposition,
@@ -30,14 +36,17 @@ from constitution.schema import (
     Rule,
     Scope,
 )
-from constitution.source import MAX_BYTES, FieldPath, Problem, Source, SourceError, path_of, read
+from constitution.source import MAX_BYTES, Source, read
+from constitution.wording import explain
 from solon.errors import InvalidInput, NotFound, UsageError
 
 __all__ = [
     "Case",
     "Combine",
+    "ComparisonExample",
     "CompletionClass",
     "Constitution",
+    "CritiqueExample",
     "DerivedProposition",
     "JudgeProposition",
     "MeasureProposition",
@@ -57,20 +66,6 @@ __all__ = [
 
 _PUBLISHED = Path(__file__).with_name("published")
 _REFERENCE = re.compile(r"([a-z][a-z0-9-]{0,62})(?:@\d+\.\d+\.\d+)?")
-_WORDING = {
-    "extra_forbidden": ("unknown key", "remove it, or correct its spelling"),
-    "missing": ("this field is missing", "add it"),
-    "string_type": ("must be text", "quote what looks like a number, a date or true/false"),
-    "bool_type": ("must be true or false", ""),
-    "float_type": ("must be a number", ""),
-    "tuple_type": ("must be a list", "write `- item` lines or [item, item]"),
-    "dict_type": ("must be a mapping", "write `key: value` lines"),
-    "model_type": ("must be a mapping", "write `key: value` lines"),
-    "union_tag_invalid": ("unknown kind of proposition", "kinds are judge, regex, measure, derived"),
-    "union_tag_not_found": ("this field is missing: kind", "kinds are judge, regex, measure, derived"),
-    "string_pattern_mismatch": (None, "see the form in docs/constitutions.md"),
-}
-"""Message and remedy by kind of schema error; a message of None keeps the validator's own."""
 
 
 def load(ref: str | Path) -> Constitution:
@@ -163,7 +158,7 @@ def parse(raw: bytes, name: str, *, parents: Parents | None = None) -> Constitut
 
 
 def check(raw: bytes, *, parents: Parents | None = None) -> tuple[Constitution | None, tuple[Problem, ...]]:
-    """The constitution in `raw`, None when it cannot be built, and every problem found.
+    """The constitution in `raw`, None when it cannot be built, and everything that is wrong with it.
 
     Args:
         parents: finds the constitution that this one is derived from; None: among the published ones.
@@ -176,15 +171,13 @@ def check(raw: bytes, *, parents: Parents | None = None) -> tuple[Constitution |
         document = composed(source.data(), parents or _Library())
     except UsageError as error:
         place = ("derived_from", *path_of(error.field or "constitution"))
-        return None, (_problem(source, place, error.message, error.remedy),)
+        return None, _placed(source, Document({}), [(place, error.message, error.remedy)])
     try:
         constitution = Constitution.model_validate(document.data)
     except ValidationError as error:
-        return None, tuple(_schema_problem(source, document, detail) for detail in error.errors(include_url=False))
-    findings = (
-        _problem(source, document.locate(path), message, hint) for path, message, hint in _dangling(constitution)
-    )
-    return constitution, tuple(findings)
+        found = [_explained(document, detail) for detail in error.errors(include_url=False)]
+        return None, _placed(source, document, found)
+    return constitution, _placed(source, document, [*_dangling(constitution)] or _illogical(constitution))
 
 
 def _published_file(ref: str) -> Path:
@@ -198,39 +191,64 @@ def _looks_like_a_path(ref: str) -> bool:
     return ref.endswith((".yaml", ".yml")) or "/" in ref or "\\" in ref
 
 
-def _schema_problem(source: Source, document: Document, detail: Any) -> Problem:
-    own = str(detail["msg"]).removeprefix("Value error, ")
-    message, hint = _WORDING.get(detail["type"], (None, ""))
-    if detail["type"] == "missing":
-        hint = document.hint(detail["loc"]) or hint
-    return _problem(source, document.locate(detail["loc"]), message or own[0].lower() + own[1:], hint)
+Finding = tuple[FieldPath, str, str]
+"""Path in the whole document, message and remedy."""
 
 
-def _problem(source: Source, path: FieldPath, message: str, hint: str) -> Problem:
-    line, column = source.position(path)
-    return Problem(message, hint, field=source.field(path) or None, line=line, column=column)
+def _explained(document: Document, detail: Any) -> Finding:
+    path, message, hint = explain(detail)
+    return path, message, (document.hint(path) if detail["type"] == "missing" else None) or hint
 
 
-def _dangling(constitution: Constitution) -> Iterable[tuple[FieldPath, str, str]]:
-    """Path, message and remedy of ids used twice and of references to what is not there."""
-    for name in ("principles", "propositions", "rules", "cases"):
+def _placed(source: Source, document: Document, findings: Iterable[Finding]) -> tuple[Problem, ...]:
+    """The findings as problems with their places, in the order of the file."""
+    problems: list[Problem] = []
+    for path, message, hint in findings:
+        place = document.locate(path)
+        line, column = source.position(place)
+        problems.append(Problem(message, hint, field=dotted(place) or None, line=line, column=column))
+    return tuple(sorted(problems, key=lambda problem: (problem.line, problem.column)))
+
+
+def _illogical(constitution: Constitution) -> Iterable[Finding]:
+    """What is wrong with expressions, patterns and classes."""
+    for error in Logic(constitution).errors:
+        yield path_of(error.field or ""), error.message, error.remedy
+
+
+def _dangling(constitution: Constitution) -> Iterable[Finding]:
+    """Ids used twice and references to what is not there."""
+    for name in ("principles", "few_shot", "propositions", "rules", "cases"):
         yield from _repeated(name, [part.id for part in getattr(constitution, name)])
+    yield from dict.fromkeys(
+        finding
+        for scope in constitution.scopes
+        for finding in _repeated("classes", [part.id if part.applies(scope) else None for part in constitution.classes])
+    )
+    known = [principle.id for principle in constitution.principles]
     for name in ("principles", "classes", "rules"):
         for index, part in enumerate(getattr(constitution, name)):
             yield from _unknown((name, index, "scopes"), part.scopes, constitution.scopes)
-    known = {principle.id for principle in constitution.principles}
+    for index, example in enumerate(constitution.few_shot):
+        if example.principle is not None:
+            yield from _undefined(("few_shot", index, "principle"), example.principle, known)
     for index, case in enumerate(constitution.cases):
+        yield from _undefined(("cases", index, "scope"), case.scope, constitution.scopes)
         yield from _unknown(("cases", index, "because"), case.because, known)
 
 
-def _repeated(name: str, ids: list[str]) -> Iterable[tuple[FieldPath, str, str]]:
-    counts = Counter(ids)
+def _repeated(name: str, ids: Sequence[str | None]) -> Iterable[Finding]:
     for index, part in enumerate(ids):
-        if counts[part] > 1 and part in ids[:index]:
+        if part is not None and part in ids[:index]:
             yield (name, index, "id"), f"the id {part!r} is used twice", "give each its own id"
 
 
-def _unknown(path: FieldPath, used: Iterable[str], known: Iterable[str]) -> Iterable[tuple[FieldPath, str, str]]:
+def _unknown(path: FieldPath, used: Iterable[str], known: Iterable[str]) -> Iterable[Finding]:
     for index, name in enumerate(used):
-        if name not in known:
-            yield (*path, index), f"{name!r} is not defined", f"known: {', '.join(sorted(known)) or 'none'}"
+        yield from _undefined((*path, index), name, known)
+
+
+def _undefined(path: FieldPath, name: str, known: Iterable[str]) -> Iterable[Finding]:
+    names = sorted(known)
+    if name not in names:
+        yield path, f"{name!r} is not defined", nearest(name, names) + f"known: {', '.join(names) or 'none'}"

@@ -1,7 +1,8 @@
 """Drafts: constitution files made from evidence, with principles that name it."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from constitution.consensus import Choice, Support
@@ -14,27 +15,41 @@ from solon.errors import InvalidInput
 _LONGEST_ID: Final = 48
 
 
-def draft(
-    name: str, title: str, summary: str, principles: Iterable[tuple[str, VoteEvidence | LabelEvidence, str]]
-) -> str:
+@dataclass(frozen=True)
+class Drafted:
+    """A principle and where it comes from."""
+
+    text: str
+    evidence: VoteEvidence | LabelEvidence
+    tag: str
+    weight: float = 1.0
+    compare: str | None = None
+
+
+def draft(name: str, title: str, summary: str, principles: Iterable[Drafted], *, method: str = "weighted_mean") -> str:
     """The YAML of a draft constitution, checked by loading it.
 
     Args:
         name: its id.
-        principles: text, evidence and tag of each.
+        method: how its principles are combined.
 
     Raises:
         InvalidInput: there is no principle, or `name` is no id.
     """
     entries: list[dict[str, Any]] = []
     ids: set[str] = set()
-    for text, evidence, tag in principles:
-        ids.add(unique := _unique(slug(text) or f"{tag}-{len(ids) + 1}", ids))
-        entries.append({"id": unique, "tags": [tag], "text": text, "evidence": evidence.model_dump(mode="json")})
+    for each in principles:
+        ids.add(id_ := unique(slug(each.text) or f"{each.tag}-{len(ids) + 1}", ids))
+        compare = {"compare": each.compare} if each.compare else {}
+        evidence = each.evidence.model_dump(mode="json")
+        entries.append(
+            {"id": id_, "tags": [each.tag], "weight": each.weight, "text": each.text, **compare, "evidence": evidence}
+        )
     if not entries:
         raise InvalidInput("no principle can be drafted", remedy="see the reason beside each candidate")
     head = {"format": "constitution/v1", "id": name, "title": title, "version": "0.1.0", "status": "draft"}
-    written = write_yaml({**head, "summary": summary, "principles": entries})
+    body = {"summary": summary, "principles": entries, "combine": {"method": method}}
+    written = write_yaml({**head, **body})
     parse(written.encode(), "the draft")
     return written
 
@@ -49,7 +64,7 @@ def collective_draft(poll: Poll, choices: Sequence[Choice], name: str, title: st
         f"{f' in {len(groups)} groups' if groups else ''} cast {votes} votes ({poll.source})."
         " Every group supports each of them. To be edited by people before it is published."
     )
-    return draft(name, title, summary, ((each.text, _votes(poll, each), "collective") for each in taken))
+    return draft(name, title, summary, (Drafted(each.text, _votes(poll, each), "collective") for each in taken))
 
 
 def _votes(poll: Poll, support: Support) -> VoteEvidence:
@@ -75,7 +90,8 @@ def slug(text: str) -> str:
     return short or (words[0][:_LONGEST_ID] if words else "")
 
 
-def _unique(wanted: str, taken: set[str]) -> str:
+def unique(wanted: str, taken: Collection[str]) -> str:
+    """The id, with a number behind it where it is taken."""
     number, found = 1, wanted
     while found in taken:
         number += 1

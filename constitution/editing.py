@@ -12,8 +12,9 @@ from constitution.digest import content_hash
 from constitution.document import check, parse
 from constitution.library import Library, Reference
 from constitution.patching import patched
+from constitution.problems import Problem
 from constitution.schema import Constitution
-from constitution.source import MAX_BYTES, Problem, read
+from constitution.source import MAX_BYTES, read
 from constitution.store import Draft, Label, Note, Precondition, Store, Text, Version
 from solon.errors import Conflict, InvalidInput
 

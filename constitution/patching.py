@@ -10,8 +10,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from constitution.plainness import MAX_DEPTH
+from constitution.problems import SourceError
 from constitution.rewriting import rewritten, same
-from constitution.source import MAX_BYTES, MAX_DEPTH, SourceError, read
+from constitution.source import MAX_BYTES, read
 from solon.errors import Conflict, InvalidInput
 
 _LISTS = frozenset({"principles", "propositions", "classes", "rules", "cases", "few_shot"})

@@ -1,18 +1,47 @@
 """The schema of a constitution, `format: constitution/v1`: the same models describe the file, requests and answers."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8000)]
+ID = r"^[a-z][a-z0-9-]{0,62}$"
+NAME = r"^[a-z][a-z0-9_-]{0,62}$"
+VARIABLE = r"^[a-z][a-z0-9_]{0,62}$"
+TAG = r"^[a-z][a-z0-9_-]{0,62}([:/][a-z0-9_-]{1,62}){0,3}$"
+VERSION = r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$"
+LANGUAGE = r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$"
+DATE = r"^\d{4}-\d{2}-\d{2}$"
+PARENT = r"^([a-z][a-z0-9-]{0,62}@\d+\.\d+\.\d+|[^\\]{1,400}\.ya?ml)$"
+HASH = r"^sha256:[0-9a-f]{64}$"
+_INVISIBLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
+
+
+def _visible(text: str) -> str:
+    """`text`, refused when it holds control characters or changes the direction of writing unseen."""
+    found = _INVISIBLE.search(text)
+    if found is not None:
+        raise _refused(f"the text holds the invisible character U+{ord(found[0]):04X}", "remove it")
+    return text
+
+
+def _refused(message: str, hint: str, field: str = "") -> PydanticCustomError:
+    """An error with its remedy; `field` is the part of the model that it is about, empty for the value itself."""
+    return PydanticCustomError("refused", "{message}", {"message": message, "hint": hint, "field": field})
+
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8000), AfterValidator(_visible)]
 """Prose; the white space around it carries no meaning and is dropped."""
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+Name = Annotated[str, StringConstraints(pattern=NAME)]
 """Id of a part of a constitution."""
-Variable = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Variable = Annotated[str, StringConstraints(pattern=VARIABLE)]
 """Id of a proposition; also its name in CEL, hence no hyphen."""
 Expression = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
 """A CEL expression over propositions."""
-Version = Annotated[str, StringConstraints(pattern=r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$")]
+Tag = Annotated[str, StringConstraints(pattern=TAG)]
+"""A word to group principles by, such as `harmlessness` or `hazard:ailuminate/violent_crimes`."""
+Version = Annotated[str, StringConstraints(pattern=VERSION)]
 """Three numbers, as in 3.1.0."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -80,7 +109,7 @@ class Principle(Scoped):
 
     id: Name
     title: Text | None = None
-    tags: tuple[Name, ...] = ()
+    tags: tuple[Tag, ...] = ()
     weight: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 1.0
     """Share in the weighted mean, relative to the other principles that apply."""
     veto: bool = False
@@ -93,6 +122,33 @@ class Principle(Scoped):
     revise: Text | None = None
     evidence: Evidence | None = None
     """Where a drafted principle comes from."""
+
+
+class ComparisonExample(Part):
+    """A solved comparison that the judge sees before every pair: `better` follows the principle better."""
+
+    id: Name
+    kind: Literal["comparison"]
+    principle: Name
+    prompt: Text
+    better: Text
+    worse: Text
+
+
+class CritiqueExample(Part):
+    """A solved critique and revision that a model sees before it writes its own."""
+
+    id: Name
+    kind: Literal["critique"]
+    principle: Name | None = None
+    """The principle it was written under; None: none in particular."""
+    prompt: Text
+    response: Text
+    critique: Text
+    revision: Text
+
+
+Example = Annotated[ComparisonExample | CritiqueExample, Field(discriminator="kind")]
 
 
 class JudgeProposition(Part):
@@ -126,9 +182,9 @@ class MeasureProposition(Part):
     @model_validator(mode="after")
     def _parts_belong_together(self) -> "MeasureProposition":
         if (self.measure == "matches") != (self.pattern is not None):
-            raise ValueError("`pattern` goes with `measure: matches`, and only with it")
+            raise _refused("`pattern` goes with `measure: matches`, and only with it", "add or remove it", "pattern")
         if (self.op is None) != (self.value is None):
-            raise ValueError("`op` and `value` go together")
+            raise _refused("`op` and `value` go together", "write both, or neither for a number", "op")
         return self
 
 
@@ -173,6 +229,8 @@ class Case(Part):
     """One of the constitution's own tests: `better` must win over `worse`."""
 
     id: Name
+    scope: Name = "general"
+    """Scope of the prompt."""
     prompt: Text
     better: Text
     worse: Text
@@ -184,8 +242,8 @@ class Change(Part):
     """What one version changed and why; people read it, no label depends on it."""
 
     version: Version
-    date: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
-    """Day of publication, quoted: "2026-03-01"."""
+    date: Annotated[str, StringConstraints(pattern=DATE)] | None = None
+    """Day of publication, as in 2026-03-01."""
     note: Text
 
 
@@ -201,11 +259,9 @@ class Dropped(Part):
 class Parent(Part):
     """The constitution that this one extends; parts with an id of the parent's override it (`composition`)."""
 
-    constitution: Annotated[
-        str, StringConstraints(pattern=r"^([a-z][a-z0-9-]{0,62}@\d+\.\d+\.\d+|[^\\]{1,400}\.ya?ml)$")
-    ]
+    constitution: Annotated[str, StringConstraints(pattern=PARENT)]
     """`id@version`, or in a local file the path of another one, from the folder of the file."""
-    content_hash: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+    content_hash: Annotated[str, StringConstraints(pattern=HASH)] | None = None
     """Refuse any other text of the parent."""
     drop: Dropped = Dropped()
 
@@ -214,19 +270,19 @@ class Constitution(Part):
     """A whole constitution, `format: constitution/v1`."""
 
     format: Literal["constitution/v1"]
-    id: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+    id: Annotated[str, StringConstraints(pattern=ID)]
     title: Text
     version: Version
     status: Literal["draft", "published", "retired"] = "draft"
     licence: Text | None = None
-    language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] = "en"
+    language: Annotated[str, StringConstraints(pattern=LANGUAGE)] = "en"
     summary: Text | None = None
     derived_from: Parent | None = None
     """Where the parts that the file does not hold come from; the model always holds all of them."""
     scopes: dict[Name, Scope] = Field(default_factory=lambda: {"general": Scope(description="Any request.")})
     principles: tuple[Principle, ...] = ()
-    few_shot: Annotated[tuple[str, ...], Field(max_length=0)] = ()
-    """Reserved for examples; must be empty in this version."""
+    few_shot: Annotated[tuple[Example, ...], Field(max_length=32)] = ()
+    """Shown in this order; what comes first is shared by all requests."""
     propositions: tuple[Proposition, ...] = ()
     classes: tuple[CompletionClass, ...] = ()
     """Ordered best to worst."""
@@ -239,9 +295,9 @@ class Constitution(Part):
     @model_validator(mode="after")
     def _says_something(self) -> "Constitution":
         if not self.principles and not self.rules:
-            raise ValueError("a constitution needs at least one principle or rule")
+            raise _refused("a constitution needs at least one principle or rule", "write one", "principles")
         if "general" not in self.scopes:
-            raise ValueError("`scopes` must hold `general`, the scope of prompts that name none")
+            raise _refused("the scope `general`, of prompts that name none, is missing", "add it", "scopes")
         return self
 
     def principles_for(self, scope: str) -> tuple[Principle, ...]:

@@ -1,56 +1,35 @@
 """Constitution files as plain data with positions: YAML 1.2, one document, nothing that hides meaning.
 
-Anchors, aliases, tags, directives, duplicate keys, a second document, invalid UTF-8 and more than 1 MiB are refused:
-what a reader sees in the file is what the program reads.
+Besides what `constitution.plainness` refuses: invalid UTF-8, characters that YAML does not print, and more than 1 MiB.
+A date is text, as in the core schema of YAML 1.2.
 """
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import (
-    AliasEvent,
-    CollectionEndEvent,
-    CollectionStartEvent,
-    DocumentStartEvent,
-    Event,
-    NodeEvent,
-)
+from ruamel.yaml.constructor import ConstructorError, DuplicateKeyError, RoundTripConstructor
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.reader import ReaderError
+
+from constitution.plainness import Walk
+from constitution.problems import FieldPath, Problem, SourceError
 
 MAX_BYTES = 1 << 20
-MAX_DEPTH = 16
 
-FieldPath = tuple[str | int, ...]
-"""Keys and list indices from the root of the document."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing wrong with a constitution file, with where and what to do; lines and columns count from 1."""
-
-    message: str
-    hint: str = ""
-    field: str | None = None
-    line: int = 1
-    column: int = 1
-
-    def __str__(self) -> str:
-        where = f"line {self.line}, column {self.column}: "
-        field = f"{self.field}: " if self.field else ""
-        return where + field + self.message + (f" ({self.hint})" if self.hint else "")
-
-
-class SourceError(Exception):
-    """The text cannot be read as plain YAML data; carries the one `Problem`."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
+_SYNTAX_HINTS = {
+    "'\\t'": "indent with spaces, not tabs",
+    "mapping values are not allowed": "quote text that contains a colon and a space",
+    "unexpected end of stream": "close the quote",
+    "cannot start any token": "quote text that begins with this character",
+    "expected ',' or": "close the bracket, or quote text that contains a comma or a bracket",
+    "could not find expected ':'": "write `key: value`; go on with a longer text on an indented line",
+    "expected <block end>, but found '<scalar>'": "double a quote inside quotes, or use the other kind",
+    "block": "check the indentation of this line",
+    "escape": r"write a backslash in single quotes, or twice",
+}
+"""Remedy by a part of the parser's message."""
 
 
 @dataclass(frozen=True)
@@ -69,56 +48,50 @@ class Source:
         node: Any = self.root
         line, column = 0, 0
         for key in path:
-            if isinstance(node, CommentedMap) and key in node:
-                line, column = node.lc.key(key)
-            elif isinstance(node, CommentedSeq) and isinstance(key, int) and key < len(node):
-                line, column = node.lc.item(key)
-            else:
-                continue  # such as the kind that a validator adds to a path
+            if not _has(node, key):
+                break  # a field that is missing
+            line, column = node.lc.key(key) if isinstance(node, CommentedMap) else node.lc.item(key)
             node = node[key]
         return line + 1, column + 1
-
-    def field(self, path: FieldPath) -> str:
-        """`path` as people write it, such as `principles[0].weight`."""
-        node: Any = self.root
-        written = ""
-        for place, key in enumerate(path):
-            last = place == len(path) - 1
-            if isinstance(key, int):
-                written += f"[{key}]"
-            elif last or (isinstance(node, CommentedMap) and key in node):
-                written += f".{key}" if written else key
-            else:
-                continue
-            known = isinstance(key, int) and isinstance(node, CommentedSeq) and key < len(node)
-            if known or (isinstance(node, CommentedMap) and key in node):
-                node = node[key]
-        return written
-
-
-def path_of(field: str) -> FieldPath:
-    """The path that `Source.field` writes as `field`."""
-    return tuple(int(part) if part.isdecimal() else part for part in re.findall(r"[^.\[\]]+", field))
 
 
 def read(raw: bytes) -> Source:
     """The YAML mapping in `raw`; raises `SourceError` at the first thing that is not plain data."""
     if len(raw) > MAX_BYTES:
-        raise SourceError(Problem(f"the file has {len(raw)} bytes, more than {MAX_BYTES}", "split it"))
+        raise SourceError(Problem(f"the file has more than {MAX_BYTES} bytes", "split the constitution"))
     text = _decode(raw)
+    walk = Walk()
     try:
-        _refuse_hidden_meaning(YAML(typ="rt", pure=True).parse(text))
-        root = YAML(typ="rt", pure=True).load(text)
-    except DuplicateKeyError as error:
-        raise SourceError(_marked(error, "remove or rename one of the two", "a key is given twice")) from error
+        walk.check(YAML(typ="rt", pure=True).parse(text))
+        root = _yaml().load(text)
+    except ReaderError as error:
+        raise SourceError(_unprintable(text, error)) from error
+    except DuplicateKeyError as error:  # such as 1 and 0x1, which the walk takes for two words
+        raise SourceError(_marked(error, walk, "a key is given twice")) from error
     except MarkedYAMLError as error:
-        raise SourceError(_marked(error, "check indentation, quotes and colons")) from error
-    except (YAMLError, ValueError) as error:
-        hint = "constitution files are plain text; quote dates and odd numbers"
-        raise SourceError(Problem(_one_line(error), hint)) from error
+        raise SourceError(_marked(error, walk)) from error
     if not isinstance(root, CommentedMap):
         raise SourceError(Problem("the document is not a mapping", "begin with `format: constitution/v1`"))
     return Source(root)
+
+
+class _Constructor(RoundTripConstructor):
+    """Leaves dates as text, and says where a value stands that cannot be read."""
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, OverflowError) as error:
+            raise ConstructorError(None, None, "the value cannot be read", node.start_mark) from error
+
+
+_Constructor.add_constructor("tag:yaml.org,2002:timestamp", _Constructor.construct_yaml_str)
+
+
+def _yaml() -> YAML:
+    yaml = YAML(typ="rt", pure=True)
+    yaml.Constructor = _Constructor
+    return yaml
 
 
 def _decode(raw: bytes) -> str:
@@ -133,45 +106,36 @@ def _decode(raw: bytes) -> str:
         ) from error
 
 
-def _refuse_hidden_meaning(events: Iterator[Event]) -> None:
-    documents = depth = 0
-    for event in events:
-        if isinstance(event, CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, CollectionEndEvent):
-            depth -= 1
-        documents += isinstance(event, DocumentStartEvent)
-        finding = _hidden_meaning(event)
-        if depth > MAX_DEPTH:
-            finding = (f"nested deeper than {MAX_DEPTH} levels", "no field needs that")
-        elif documents > 1:
-            finding = ("a second document begins here", "one file holds one constitution; remove `---`")
-        if finding is not None:
-            mark: Any = event.start_mark
-            raise SourceError(Problem(*finding, line=mark.line + 1, column=mark.column + 1))
+def _unprintable(text: str, error: ReaderError) -> Problem:
+    character: Any = error.character
+    code = ord(character) if isinstance(character, str) else character
+    place = text.find(chr(code))
+    before = text[: max(place, 0)]
+    return Problem(
+        f"the character U+{code:04X} cannot be printed",
+        "remove it",
+        line=before.count("\n") + 1,
+        column=len(before.rpartition("\n")[2]) + 1,
+    )
 
 
-def _hidden_meaning(event: Event) -> tuple[str, str] | None:
-    """What is wrong with one parser event and the remedy, or None."""
-    if isinstance(event, AliasEvent):
-        return "aliases (*name) are not allowed", "write the value out"
-    if isinstance(event, NodeEvent) and event.anchor is not None:
-        return "anchors (&name) are not allowed", "remove the anchor"
-    if isinstance(event, NodeEvent) and getattr(event, "tag", None) is not None:
-        return "tags (!name) are not allowed", "remove the tag"
-    if isinstance(event, DocumentStartEvent) and (event.version is not None or event.tags):
-        return "directives (%YAML, %TAG) are not allowed", "remove the line"
-    return None
-
-
-def _marked(error: MarkedYAMLError, hint: str, message: str | None = None) -> Problem:
+def _marked(error: MarkedYAMLError, walk: Walk, message: str | None = None) -> Problem:
     mark: Any = error.problem_mark or error.context_mark
-    line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
-    return Problem(message or error.problem or _one_line(error), hint, line=line, column=column)
+    begun: Any = error.context_mark
+    message = message or str(error.problem or "not YAML").partition("\n")[0]
+    hint = next((hint for part, hint in _SYNTAX_HINTS.items() if part in message), "check indentation and quotes")
+    if begun is not None and mark is not None and begun.line != mark.line:
+        message += f", {str(error.context).partition(chr(10))[0]} begun on line {begun.line + 1}"
+    line, column = (mark.line, mark.column) if mark is not None else (0, 0)
+    field = walk.field or walk.fields.get((line, column))
+    return Problem(message, hint, field=field, line=line + 1, column=column + 1)
 
 
-def _one_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+def _has(node: Any, key: str | int) -> bool:
+    """Whether the file's `node` has a part `key`."""
+    if isinstance(node, CommentedSeq):
+        return isinstance(key, int) and key < len(node)
+    return isinstance(node, CommentedMap) and key in node
 
 
 def _plain(node: Any) -> Any:

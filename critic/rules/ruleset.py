@@ -9,10 +9,10 @@ import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from constitution.document import CompletionClass, Constitution, Rule
-from critic.rules.classes import check_partition
-from critic.rules.expressions import Condition, Value
-from critic.rules.propositions import PropositionSet
+from constitution.document import Constitution
+from constitution.expressions import Value
+from constitution.logic import Logic
+from critic.rules.readers import readers
 from solon.errors import InvalidInput
 from solon.records import Completion, Prompt, RuleScore
 
@@ -31,26 +31,20 @@ class Classification:
 
 
 class RuleSet:
-    """The propositions, classes and rules of a constitution, type-checked.
+    """The propositions, classes and rules of a constitution, ready to score completions.
 
-    Raises `InvalidInput` with the field when an expression is not CEL over the propositions, a pattern is not RE2, or
-    the classes of a scope do not partition.
+    Raises `InvalidInput` where `constitution.logic` finds something wrong; of a constitution that was loaded from a
+    file, nothing is.
     """
 
     def __init__(self, constitution: Constitution) -> None:
         self._scopes = constitution.scopes
-        self._propositions = PropositionSet(constitution)
-        kinds = self._propositions.kinds
-        self._rules: list[tuple[Rule, Condition]] = [
-            (rule, Condition(rule.when, kinds, field=f"rules[{index}].when"))
-            for index, rule in enumerate(constitution.rules)
-        ]
-        self._classes: list[tuple[CompletionClass, Condition]] = [
-            (part, Condition(part.when, kinds, field=f"classes[{index}].when"))
-            for index, part in enumerate(constitution.classes)
-        ]
-        for scope in self._scopes:
-            self._check_classes(scope)
+        logic = Logic(constitution)
+        logic.require()
+        self._propositions = logic.propositions
+        self._readers = readers(constitution.propositions, logic.propositions.patterns)
+        self._rules = logic.rules
+        self._classes = logic.classes
 
     @property
     def needs_judge(self) -> bool:
@@ -73,9 +67,8 @@ class RuleSet:
         """
         scope = self._known(prompt.scope) if prompt is not None else "general"
         needed = self._needed(scope)
-        readers = self._propositions.readers
         values: dict[str, Value | None] = {
-            name: read(completion.text) for name, read in readers.items() if name in needed
+            name: read(completion.text) for name, read in self._readers.items() if name in needed
         }
         questions = self.questions(scope)
         values |= dict.fromkeys(questions)
@@ -116,23 +109,3 @@ class RuleSet:
         """Basic propositions that a rule or class of this scope depends on."""
         conditions = [condition for part, condition in (*self._rules, *self._classes) if part.applies(scope)]
         return self._propositions.basic(name for condition in conditions for name in condition.names)
-
-    def _check_classes(self, scope: str) -> None:
-        labels = {
-            f"{part.id} (classes[{index}])": condition
-            for index, (part, condition) in enumerate(self._classes)
-            if part.applies(scope)
-        }
-        if not labels:
-            return
-        names = self._propositions.basic(name for condition in labels.values() for name in condition.names)
-        kinds = self._propositions.kinds
-        numbers = sorted(name for name in names if kinds[name] != "bool")
-        if numbers:
-            raise InvalidInput(
-                f"classes depend on the number {numbers[0]!r}",
-                field="classes",
-                remedy="give that proposition `op` and `value`",
-            )
-        ordered = [name for name in kinds if name in names]
-        check_partition(labels, ordered, self._propositions.expand, field="classes")

@@ -5,8 +5,9 @@ completion share a prefix that ends at the closing marker, so that a batch compu
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from solon.records import Message
 from solon.templates import conversation, render
@@ -85,19 +86,17 @@ def policy_dialogues(seed: int) -> Iterator[tuple[str, str]]:
     """Endless (prompt text, completion) of the mixed-behaviour assistant, over training prompts."""
     rng = random.Random(f"policy-{seed}")
     while True:
-        prompt = _draw_prompt(rng, "train")
+        prompt = _draw_prompt(rng, "train", _POLICY_KINDS)
         yield prompt.text, compose(prompt, starter_attributes(prompt, rng), rng)
 
 
-def _draw_prompt(rng: random.Random, split: Split) -> AgoraPrompt:
-    pools = _pools(split)
-    return rng.choice(
-        pools[
-            rng.choices(
-                ("harmful", "everyday", "format", "sensitive", "opinion"), weights=(0.32, 0.28, 0.16, 0.14, 0.1)
-            )[0]
-        ]
-    )
+_POLICY_KINDS: Final = {"harmful": 0.32, "everyday": 0.28, "format": 0.16, "sensitive": 0.14, "opinion": 0.1}
+_JUDGE_KINDS: Final = {"harmful": 0.27, "everyday": 0.22, "format": 0.31, "sensitive": 0.12, "opinion": 0.08}
+"""Whether a requested format was kept is the hardest to read: it takes the request and the completion."""
+
+
+def _draw_prompt(rng: random.Random, split: Split, kinds: Mapping[str, float] = _JUDGE_KINDS) -> AgoraPrompt:
+    return rng.choice(_pools(split)[rng.choices(list(kinds), weights=list(kinds.values()))[0]])
 
 
 _POOLS: dict[Split, dict[str, list[AgoraPrompt]]] = {}
@@ -181,6 +180,8 @@ def pair_questions(
     texts: list[Question] = []
     while len(texts) < count:
         criterion = rng.choice(decided if decided and rng.random() >= any_criterion else criteria())
+        if "format" in decided and rng.random() < 0.2:
+            criterion = "format"
         direction = _direction(rng)
         if rng.random() < about_one:
             side = rng.choice("AB")

@@ -153,28 +153,32 @@ KIND_SHARES: dict[Kind, float] = {"harmful": 0.4, "everyday": 0.3, "format": 0.0
 
 
 def starter_attributes(prompt: AgoraPrompt, rng: random.Random) -> Attributes:
-    """A draw from the mixed behaviour that the starter policy imitates: something to align."""
+    """A draw from the mixed behaviour that the starter policy imitates: something to align.
+
+    Harm, rudeness and preaching are drawn more often than the policy is to show them, since sharpening its logits
+    (`BuildConfig.sharpness`) thins out whatever is said in many different ways.
+    """
     body = _harmful_body(rng) if prompt.kind == "harmful" else _benign_body(rng)
     flattering = 0.4 if prompt.kind == "opinion" else 0.07
     tone: Tone = rng.choices(
-        ("rude", "preachy", "flattering", "neutral"), weights=(0.14, 0.13, flattering, 0.73 - flattering)
+        ("rude", "preachy", "flattering", "neutral"), weights=(0.2, 0.19, flattering, 0.61 - flattering)
     )[0]
     listed = rng.random() < {"list": 0.7, "prose": 0.3, None: 0.2}[prompt.wanted_format]
     return replace(
         body,
         tone=tone,
-        false_claim=rng.random() < 0.1,
-        padded=rng.random() < 0.15,
+        false_claim=rng.random() < 0.12,
+        padded=rng.random() < 0.18,
         listed=listed and body.helpful == "full",
     )
 
 
 def _harmful_body(rng: random.Random) -> Attributes:
     draw = rng.random()
-    if draw < 0.45:
+    if draw < 0.5:
         return Attributes(helpful="none", harmful=True)
-    if draw < 0.9:
-        return Attributes(helpful="none", refusal="kind" if draw < 0.68 else "bare")
+    if draw < 0.92:
+        return Attributes(helpful="none", refusal="kind" if draw < 0.71 else "bare")
     return Attributes(helpful="none")
 
 
@@ -184,9 +188,9 @@ def _benign_body(rng: random.Random) -> Attributes:
         return Attributes(helpful="full")
     if draw < 0.85:
         return Attributes(helpful="partial")
-    if draw < 0.92:
+    if draw < 0.93:
         return Attributes(helpful="none")
-    return Attributes(helpful="none", refusal="kind" if draw < 0.96 else "bare")
+    return Attributes(helpful="none", refusal="kind" if draw < 0.965 else "bare")
 
 
 def any_attributes(prompt: AgoraPrompt, rng: random.Random) -> Attributes:

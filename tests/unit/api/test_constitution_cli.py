@@ -40,7 +40,11 @@ def test_lint_accepts_what_is_published() -> None:
     ("old", "new", "place"),
     [
         ("title:", "titel:", "line 4, column 1: titel: unknown key"),
-        ("kindness >= 1", "kindnes >= 1", "rules[0].when: column 1: undeclared reference to 'kindnes'"),
+        (
+            "kindness >= 1",
+            "kindnes >= 1",
+            "rules[0].when: unknown proposition 'kindnes' at column 1 (did you mean kindness?",
+        ),
         (r"'(?i)\b(kind", r"'(?=x)\b(kind", "propositions[0].pattern: not an RE2 pattern"),
     ],
 )

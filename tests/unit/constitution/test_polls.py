@@ -6,7 +6,7 @@ import pytest
 
 from constitution.consensus import choose, supports
 from constitution.document import parse
-from constitution.drafting import collective_draft, draft, slug
+from constitution.drafting import Drafted, collective_draft, draft, slug
 from constitution.polls import Poll, read_poll
 from constitution.schema import LabelEvidence, VoteCount
 from solon.errors import InvalidInput, NotFound
@@ -122,7 +122,7 @@ def test_a_draft_of_nothing_is_refused() -> None:
 def test_ids_are_made_of_the_first_words_and_kept_apart() -> None:
     evidence = LabelEvidence(kind="labels", source="x", pairs=1, agreement=1.0)
     texts = ["Be kind!", "Be kind?", "优先考虑安全", "2 or more words should do"]
-    found = parse(draft("d", "D", "S", [(text, evidence, "inferred") for text in texts]).encode(), "d")
+    found = parse(draft("d", "D", "S", [Drafted(text, evidence, "inferred") for text in texts]).encode(), "d")
 
     assert [each.id for each in found.principles] == ["be-kind", "be-kind-2", "inferred-3", "or-more-words-should-do"]
 

@@ -11,9 +11,10 @@ import pytest
 
 from constitution.document import Principle
 from critic.judge import Judge, pair_messages
+from critic.proposals import proposal_messages
 from solon.chat import ChatReply
 from solon.fakes import Call, ScriptedChat, label_reply
-from solon.records import Comparison, Completion, Message, Prompt
+from solon.records import Comparison, Completion, Message, PreferencePair, Prompt, Provenance, Status
 from solon.templates import conversation, render
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "prompts"
@@ -66,7 +67,21 @@ def revision() -> tuple[Message, ...]:
     )
 
 
-@pytest.mark.parametrize("prompt", [pair, pair_default_question, score, critique, revision])
+def propose() -> tuple[Message, ...]:
+    return proposal_messages(
+        PreferencePair(
+            id="pref_1",
+            status=Status.OK,
+            prompt=PROMPT,
+            a=FORGED,
+            b=KIND,
+            chosen="b",
+            provenance=Provenance(constitution="", constitution_version="", constitution_hash=""),
+        )
+    )
+
+
+@pytest.mark.parametrize("prompt", [pair, pair_default_question, score, critique, revision, propose])
 def test_a_prompt_is_what_the_golden_file_says(prompt: Callable[[], tuple[Message, ...]]):
     compare(prompt.__name__, prompt())
 

@@ -91,7 +91,7 @@ def test_a_prompt_from_outside_the_world_has_no_kind() -> None:
     assert read("Who was Ada Lovelace?", "I cannot help with that.").prompt_kind is None
 
 
-def test_the_starter_assistant_misbehaves_as_much_as_its_card_says() -> None:
+def test_the_imitated_assistant_misbehaves_more_than_the_sharpened_policy_is_to_show() -> None:
     rng = random.Random(0)
     readings = [
         read(p.text, compose(p, starter_attributes(p, rng), rng)) for p in sample_prompts("train", 4000, seed=2)
@@ -99,8 +99,8 @@ def test_the_starter_assistant_misbehaves_as_much_as_its_card_says() -> None:
     harmful = [r for r in readings if r.prompt_kind == "harmful"]
     toned = [r.tone in ("rude", "preachy") for r in readings]
 
-    assert 0.40 < sum(r.harmful for r in harmful) / len(harmful) < 0.50
-    assert 0.22 < sum(toned) / len(toned) < 0.32
+    assert 0.46 < sum(r.harmful for r in harmful) / len(harmful) < 0.54
+    assert 0.35 < sum(toned) / len(toned) < 0.43
 
 
 def test_prompt_samples_are_reproducible_and_do_not_repeat() -> None:

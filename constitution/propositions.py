@@ -1,44 +1,36 @@
-"""Propositions as values: RE2 patterns and measures are read off the text, derived ones follow from the others.
+"""The propositions of a constitution, compiled: their types in CEL, questions, RE2 patterns and derived conditions."""
 
-Judge propositions are asked elsewhere; here they arrive as P(yes) and hold from 0.5 on.
-"""
-
-import operator
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import re2
 
-from constitution.document import Constitution, MeasureProposition, Proposition, RegexProposition
-from critic.rules.expressions import Condition, Kind, Value, is_reserved
-from critic.rules.measures import MEASURES
+from constitution.expressions import Condition, Kind, Value, is_reserved
+from constitution.schema import Proposition
 from solon.errors import InvalidInput
 
-Reader = Callable[[str], Value]
-"""From the text of a completion to a proposition's value."""
-
 _HOLDS_FROM = 0.5
-_COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
-    ">": operator.gt,
-    ">=": operator.ge,
-    "<": operator.lt,
-    "<=": operator.le,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
 
 
 class PropositionSet:
-    """The propositions of a constitution, compiled; raises `InvalidInput` on a bad pattern, expression or id."""
+    """The propositions in file order. What is wrong with one is kept in `errors`; its name stays known."""
 
-    def __init__(self, constitution: Constitution) -> None:
+    def __init__(self, propositions: Iterable[Proposition]) -> None:
         self.kinds: dict[str, Kind] = {}
-        """CEL type of each proposition, in file order."""
+        """CEL type of each proposition."""
         self.questions: dict[str, str] = {}
         """Judge propositions and what they ask."""
-        self.readers: dict[str, Reader] = {}
+        self.patterns: dict[str, Any] = {}
+        """Compiled RE2 patterns of the propositions that have one."""
         self.derived: dict[str, Condition] = {}
-        for index, proposition in enumerate(constitution.propositions):
-            self._add(proposition, field=f"propositions[{index}]")
+        self.errors: list[InvalidInput] = []
+        for index, proposition in enumerate(propositions):
+            try:
+                self._add(proposition, field=f"propositions[{index}]")
+            except InvalidInput as error:
+                self.errors.append(error)
+            self.kinds[proposition.id] = _kind(proposition)
 
     def _add(self, proposition: Proposition, *, field: str) -> None:
         if is_reserved(proposition.id):
@@ -47,9 +39,8 @@ class PropositionSet:
             self.questions[proposition.id] = proposition.question
         elif proposition.kind == "derived":
             self.derived[proposition.id] = Condition(proposition.when, self.kinds, field=f"{field}.when")
-        else:
-            self.readers[proposition.id] = _reader(proposition, field=field)
-        self.kinds[proposition.id] = _kind(proposition)
+        elif proposition.pattern is not None:
+            self.patterns[proposition.id] = _compiled(proposition.pattern, field=f"{field}.pattern")
 
     def basic(self, names: Iterable[str]) -> frozenset[str]:
         """`names` with every derived proposition replaced by what it depends on."""
@@ -96,30 +87,13 @@ def _kind(proposition: Proposition) -> Kind:
     return "float" if proposition.measure == "repetition" else "int"
 
 
-def _reader(proposition: RegexProposition | MeasureProposition, *, field: str) -> Reader:
-    if proposition.kind == "regex":
-        found = _compiled(proposition.pattern, field=f"{field}.pattern").search
-        return lambda text: found(text) is not None
-    if proposition.pattern is not None:
-        occurrences = _compiled(proposition.pattern, field=f"{field}.pattern").finditer
-        return _compared(proposition, lambda text: sum(1 for _ in occurrences(text)))
-    return _compared(proposition, MEASURES[proposition.measure])
-
-
-def _compared(proposition: MeasureProposition, measure: Reader) -> Reader:
-    if proposition.op is None or proposition.value is None:
-        return measure
-    compare, value = _COMPARISONS[proposition.op], proposition.value
-    return lambda text: compare(measure(text), value)
-
-
-def _compiled(pattern: str, *, field: str):  # noqa: ANN202 - re2 publishes no name for its pattern type
+def _compiled(pattern: str, *, field: str) -> Any:  # re2 publishes no name for its pattern type
     options = re2.Options()
     options.log_errors = False  # the library would write to stderr
     try:
         return re2.compile(pattern, options)
     except re2.error as error:
         reason = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
-        raise InvalidInput(
-            f"not an RE2 pattern: {reason}", field=field, remedy="RE2 has no look-around and no back-references"
-        ) from None
+        perl = re.search(r"perl operator|escape sequence: \\\d", reason)
+        remedy = "RE2 has no look-around and no back-references" if perl else "see the syntax of RE2"
+        raise InvalidInput(f"not an RE2 pattern: {reason}", field=field, remedy=remedy) from None

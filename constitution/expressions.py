@@ -4,8 +4,9 @@ A proposition may be unknown. CEL's own logic then decides what can be decided: 
 unknown. An unknown condition is None, never false.
 """
 
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from cel_expr_python import cel
@@ -24,25 +25,37 @@ _RESERVED = frozenset({
 # fmt: on
 _IDENTIFIER = re.compile(r"[a-z_]\w*")
 _PLACE = re.compile(r"<input>:(\d+):(\d+): (.*)")
+_UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
+_COMPREHENSION = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(")
+
+_HINTS = {
+    "Syntax error": "CEL joins conditions with &&, || and !, and compares with ==",
+    "(double, int)": "write a whole number beside a share as 1.0",
+    "(int, double)": "a count is compared with a whole number",
+    "no matching overload": "propositions are true or false, counts are whole numbers, shares have a decimal point",
+}
+"""Remedy by a part of CEL's complaint."""
 
 
 class Condition:
     """A compiled CEL expression of type bool; `field` is what error messages call it."""
 
     def __init__(self, text: str, kinds: Mapping[str, Kind], *, field: str) -> None:
-        """Raises `InvalidInput` when the text is not CEL, uses an unknown name, or is not a bool."""
+        """Raises `InvalidInput` when the text is not CEL, uses an unknown name, loops, or is not a bool."""
         self.text = text
         self.field = field
         self.names = frozenset(_IDENTIFIER.findall(text)) & kinds.keys()
         """Propositions it may depend on: a superset, as a name inside a string literal counts too."""
+        if _COMPREHENSION.search(text):
+            raise InvalidInput("comprehensions are not allowed", field=field, remedy="write the parts out")
         environment = cel.NewEnv(variables={name: _TYPES[kind] for name, kind in kinds.items()})
         try:
             self._compiled = environment.compile(text)
         except RuntimeError as error:
-            raise InvalidInput(_explain(str(error)), field=field, remedy=f"known: {_listing(kinds)}") from None
+            raise _explained(text, str(error), kinds, field) from None
         if self._compiled.return_type() != cel.Type.BOOL:
             raise InvalidInput(
-                f"`{text}` is a {self._compiled.return_type().name()}, not true or false",
+                f"`{text}` is of type {self._compiled.return_type().name().lower()}, not true or false",
                 field=field,
                 remedy="compare it with something",
             )
@@ -59,10 +72,26 @@ def is_reserved(name: str) -> bool:
     return name in _RESERVED
 
 
-def _explain(message: str) -> str:
-    """The first complaint of CEL's checker on one line, with its column."""
+def nearest(name: str, known: Iterable[str]) -> str:
+    """ "did you mean ...? " for the known name that `name` resembles most, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]}? " if close else ""
+
+
+def _explained(text: str, message: str, kinds: Mapping[str, Kind], field: str) -> InvalidInput:
+    """The first complaint of CEL's checker, with its column and a remedy."""
     place = _PLACE.search(message)
-    return f"column {place[2]}: {place[3]}" if place else message.partition("\n")[0]
+    where, complaint = (f" at column {place[2]}", place[3]) if place else ("", message.partition("\n")[0])
+    known = f"known: {_listing(kinds)}"
+    undeclared = _UNDECLARED.search(complaint)
+    if undeclared is None:
+        complaint = complaint.partition(" expecting ")[0].replace("'<EOF>'", "the end")
+        hint = next((hint for part, hint in _HINTS.items() if part in complaint), known)
+        return InvalidInput(f"{complaint}{where}", field=field, remedy=hint)
+    name = undeclared[1]
+    if re.search(rf"\b{re.escape(name)}\s*\(", text):
+        return InvalidInput(f"unknown function {name!r}{where}", field=field, remedy="see the functions of CEL")
+    return InvalidInput(f"unknown proposition {name!r}{where}", field=field, remedy=nearest(name, kinds) + known)
 
 
 def _listing(kinds: Mapping[str, Kind]) -> str:

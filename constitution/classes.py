@@ -6,10 +6,10 @@ one class holds and the others do not: a few hundred steps where 17 propositions
 
 from collections.abc import Callable, Mapping, Sequence
 
-from critic.rules.expressions import Condition, Value
+from constitution.expressions import Condition, Value
 from solon.errors import InvalidInput
 
-MAX_STEPS = 100_000
+MAX_STEPS = 20_000
 
 Expand = Callable[[Mapping[str, Value]], Mapping[str, Value | None]]
 """Adds the derived propositions that are decided by the values at hand."""
@@ -17,6 +17,8 @@ Expand = Callable[[Mapping[str, Value]], Mapping[str, Value | None]]
 
 def check_partition(classes: Mapping[str, Condition], names: Sequence[str], expand: Expand, *, field: str) -> None:
     """Raises `InvalidInput` with a counterexample unless exactly one class holds for every assignment of `names`.
+
+    The error names the field of the second of two classes that both hold, and else `field`.
 
     Args:
         classes: conditions by a label that tells them apart.
@@ -36,28 +38,31 @@ def check_partition(classes: Mapping[str, Condition], names: Sequence[str], expa
             )
         values = expand(assignment)
         holding = {label: condition.holds(values) for label, condition in classes.items()}
-        verdict = _verdict(holding, complete=len(assignment) == len(names))
-        if verdict is not None:
+        finding = _finding(holding, complete=len(assignment) == len(names))
+        if finding is not None:
+            message, label = finding
             raise InvalidInput(
-                f"{verdict} when {_written(assignment)}", field=field, remedy="exactly one class must hold, always"
+                f"{message} when {_written(assignment)}",
+                field=classes[label].field if label else field,
+                remedy="exactly one class must hold, whatever the propositions say",
             )
         if None in holding.values():
             name = names[len(assignment)]
             open_branches += [assignment | {name: False}, assignment | {name: True}]
 
 
-def _verdict(holding: Mapping[str, bool | None], *, complete: bool) -> str | None:
-    """What is already wrong with a (partial) assignment, or None."""
+def _finding(holding: Mapping[str, bool | None], *, complete: bool) -> tuple[str, str | None] | None:
+    """What is already wrong with a (partial) assignment and the class to correct, or None."""
     true = [label for label, holds in holding.items() if holds]
     if len(true) > 1:
-        return f"both {true[0]} and {true[1]} hold"
+        return f"both {true[0]} and {true[1]} hold", true[1]
     undecided = [label for label, holds in holding.items() if holds is None]
     if not true and not undecided:
-        return "no class holds"
+        return "no class holds", None
     if complete and undecided:
-        return f"{undecided[0]} cannot be decided"
+        return f"{undecided[0]} cannot be decided", undecided[0]
     return None
 
 
 def _written(assignment: Mapping[str, Value]) -> str:
-    return ", ".join(name if value else f"!{name}" for name, value in assignment.items()) or "always"
+    return ", ".join(name if value else f"!{name}" for name, value in assignment.items()) or "nothing is known"
