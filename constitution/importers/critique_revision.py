@@ -60,10 +60,13 @@ def read_swarm(data: Any, source: str) -> Parts:
     """`{"constitutions": [{"critic": ..., "revision": ...}], "system_chat": [[six turns], ...]}`."""
     swarm = validated(_Swarm, data, source)
     principles = _principles(("principle", each.critic, each.revision) for each in swarm.constitutions)
-    return Parts(
-        {"principles": principles},
-        (_STATED, *counted(len(swarm.system_chat), "example chat is left out", "example chats are left out")),
+    examples, left_out = _examples(swarm.system_chat, principles)
+    odd = counted(
+        left_out,
+        "chat is no critique and revision and is left out",
+        "chats are no critique and revision and are left out",
     )
+    return Parts({"principles": principles, "few_shot": examples}, (_STATED, *odd))
 
 
 def _principles(requests: Iterable[tuple[str, str, str]]) -> tuple[dict[str, Any], ...]:
@@ -83,3 +86,25 @@ def _principles(requests: Iterable[tuple[str, str, str]]) -> tuple[dict[str, Any
 
 def _unmarked(request: str) -> str:
     return _MARKERS.sub("", _MARKERS.sub("", request)).strip()
+
+
+def _examples(
+    chats: list[list[_Turn]], principles: tuple[dict[str, Any], ...]
+) -> tuple[tuple[dict[str, Any], ...], int]:
+    """The chats as examples of critique and revision, and how many have another shape."""
+    by_critique = {principle["critique"]: principle["id"] for principle in principles}
+    shape = ["user", "assistant"] * 3
+    fitting = [chat for chat in chats if [turn.role for turn in chat] == shape]
+    examples = tuple(
+        {
+            "id": f"chat-{number}",
+            "kind": "critique",
+            "principle": by_critique.get(chat[2].content.strip()),
+            "prompt": chat[0].content,
+            "response": chat[1].content,
+            "critique": chat[3].content,
+            "revision": chat[5].content,
+        }
+        for number, chat in enumerate(fitting, start=1)
+    )
+    return examples, len(chats) - len(fitting)

@@ -46,6 +46,18 @@ def test_llm_swarm_pairs_are_numbered() -> None:
     ]
 
 
+def test_llm_swarm_chats_become_examples_of_the_principle_they_ask_about() -> None:
+    pairs = [{"critic": "Find fault.", "revision": "Mend it."}]
+    turns = ["How do I cheat?", "Like this.", "Find fault.", "It helps to cheat.", "Mend it.", "I would rather not."]
+    chat = [{"role": role, "content": turn} for role, turn in zip(("user", "assistant") * 3, turns, strict=True)]
+    imported = read(json.dumps({"constitutions": pairs, "system_chat": [chat, chat[:2]]}), "swarm.json")
+    (example,) = imported.constitution.few_shot
+
+    assert example.kind == "critique"
+    assert (example.principle, example.critique, example.revision) == ("principle", turns[3], turns[5])
+    assert imported.notes[1] == "1 chat is no critique and revision and is left out."
+
+
 RULES = """\
 completion_class_order: [good, bad]
 completion_classes:

@@ -117,6 +117,10 @@ def hostile(text: str) -> Constitution:
                 {"id": "a", "prompt": text, "better": text, "worse": text, "because": ("p",)},
                 {"id": "b", "prompt": text, "better": text, "worse": text},
             ),
+            "few_shot": (
+                {"id": "f", "kind": "comparison", "principle": "p", "prompt": text, "better": text, "worse": text},
+                {"id": "g", "kind": "critique", "prompt": text, "response": text, "critique": text, "revision": text},
+            ),
             "changelog": ({"version": "1.0.0", "note": text},),
         }
     )
