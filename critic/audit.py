@@ -11,9 +11,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from critic.pairs import USABLE, logit
+from critic.people import Choice, majority
 from critic.pipeline import HUMAN_VOTES
 from solon.intervals import Interval, wilson
 from solon.records import Discard, PreferencePair, Status, Verdict
+from solon.rows import HumanVote
 
 
 @dataclass(frozen=True)
@@ -102,14 +104,14 @@ def audit(items: Iterable[PreferencePair | Discard]) -> Audit:
     )
 
 
-def human_verdict(pair: PreferencePair) -> str | None:
-    """ "a", "b" or "tie": the side with more votes; None without votes."""
-    votes = Counter(pair.extra.get(HUMAN_VOTES, ()))
-    if not votes:
-        return None
-    if votes["a"] == votes["b"] or votes["tie"] > max(votes["a"], votes["b"]):
-        return "tie"
-    return "a" if votes["a"] > votes["b"] else "b"
+def human_votes(pair: PreferencePair) -> tuple[HumanVote, ...]:
+    """People's votes on the pair's a and b; none where nobody voted."""
+    return tuple(pair.extra.get(HUMAN_VOTES, ()))
+
+
+def human_verdict(pair: PreferencePair) -> Choice | None:
+    """What people's votes come to; None without votes."""
+    return majority(human_votes(pair))
 
 
 def position_bias(verdicts: Sequence[Verdict]) -> PositionBias:

@@ -12,9 +12,9 @@ from constitution.weighting import Weights
 from critic.candidates import Sampling
 from critic.concurrency import together
 from critic.judge import SAMPLING, Judge, Usage
-from critic.markers import injection_suspected
 from critic.pairs import label
 from critic.rules import RuleSet
+from critic.suspicion import flags as suspicion_flags
 from solon.errors import InvalidInput
 from solon.records import Comparison, Completion, PreferencePair, Prompt, Provenance, RuleScore, Status, Verdict
 from solon.templates import template_hash
@@ -113,7 +113,7 @@ class Labeller:
         return text_provenance(self.constitution, asks, self.weights).model_copy(update=by)
 
     def _made_of(self, comparison: Comparison) -> Provenance:
-        if comparison.a.model is not None or comparison.b.model is not None:
+        if any(each.finish_reason != "given" for each in (comparison.a, comparison.b)):
             return self._made_by
         sampling = {who: values for who, values in self._made_by.sampling.items() if who != "policy"}
         return self._made_by.model_copy(update={"policy": None, "sampling": sampling})
@@ -217,7 +217,5 @@ def spent(provenance: Provenance, usage: Usage) -> Provenance:
 
 def _text_flags(comparison: Comparison) -> list[str]:
     """`injection_suspected` and `cut_completion`, where they hold."""
-    texts = [message.content for message in comparison.prompt.messages] + [comparison.a.text, comparison.b.text]
-    flags = ["injection_suspected"] if any(injection_suspected(text) for text in texts) else []
     cut = "length" in (comparison.a.finish_reason, comparison.b.finish_reason)
-    return [*flags, "cut_completion"] if cut else flags
+    return [*suspicion_flags(comparison), "cut_completion"] if cut else suspicion_flags(comparison)

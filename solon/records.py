@@ -12,6 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+INJECTION_SUSPECTED = "injection_suspected"
+"""Flag of a pair with a text that seems to speak to the judge instead of to the person who asked."""
+
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 """In [0, 1]."""
 
@@ -72,7 +75,7 @@ class Completion(Record):
     finish_reason: Literal["stop", "length", "given"] = "given"
     """`given` when a user supplied the text, else why the model stopped."""
     model: str | None = None
-    """Registered name of the policy that wrote it; None when given."""
+    """Registered name of the policy that wrote it; of a given one what the row says, None where it says nothing."""
     seed: int | None = None
 
 
@@ -173,6 +176,11 @@ class PreferencePair(Record):
     provenance: Provenance
     extra: dict[str, Any] = Field(default_factory=dict)
     """Unknown keys of the input row, passed through."""
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether a text seems to speak to the judge: the label is shown, and kept from training files."""
+        return INJECTION_SUSPECTED in self.flags
 
     @property
     def chosen_text(self) -> str | None:

@@ -149,10 +149,24 @@ def _completions(rest: dict[str, Any], where: str) -> tuple[tuple[Completion, ..
     if missing:
         _wrong(where, missing[0], "is missing", f"{' and '.join(keys)} go together")
     texts = _list_of_texts(rest, where) if keys == ("completions",) else [_text(rest, key, where) for key in keys]
+    models = _models(rest, where, len(texts))
     votes: tuple[HumanVote, ...] = ("a",) if keys[0] == "chosen" else ()
     if keys[0] == "response_a":
         votes = _votes(rest, where)
-    return tuple(Completion(text=text) for text in texts), votes
+    written = zip(texts, models, strict=True)
+    return tuple(Completion(text=text, model=model) for text, model in written), votes
+
+
+def _models(rest: dict[str, Any], where: str, completions: int) -> list[str | None]:
+    """Who wrote each completion, None where nobody says."""
+    models = rest.pop("models", None)
+    if models is None:
+        return [None] * completions
+    if not _is_list(models) or not all(isinstance(model, str) or model is None for model in models):
+        _wrong(where, "models", "is not a list of names", 'write ["...", null]')
+    if len(models) != completions:
+        _wrong(where, "models", f"names {len(models)} for {completions} completions", "name who wrote each, or null")
+    return models
 
 
 def _votes(rest: dict[str, Any], where: str) -> tuple[HumanVote, ...]:

@@ -61,13 +61,16 @@ class TokenPair:
 def examples(
     pairs: Iterable[PreferencePair], drops: Counter[str], *, soft_labels: bool, shuffle_seed: int | None = None
 ) -> Iterator[Example]:
-    """The usable pairs in order; `drops` counts the rest under `status:<status>`, `empty` and `identical`.
+    """The usable pairs in order; `drops` counts the rest under `status:<status>`, `quarantined`, `empty`, `identical`.
 
     With a `shuffle_seed` the two completions change places when a coin keyed by (seed, pair id) says so: the control.
     """
     for pair in pairs:
         if (label := _label(pair, soft_labels)) is None:
             drops[f"status:{pair.status}"] += 1
+            continue
+        if pair.quarantined:
+            drops["quarantined"] += 1
             continue
         side, p_chosen = label
         if shuffle_seed is not None and counter_seed(shuffle_seed, pair.id, "shuffle_labels") & 1:

@@ -37,6 +37,13 @@ def test_every_pair_left_out_is_counted_under_a_reason(make_pair: MakePair):
     assert drops == {"status:off_format": 1, "empty": 1, "identical": 1}
 
 
+def test_a_quarantined_pair_reaches_no_trainer(make_pair: MakePair):
+    drops: Counter[str] = Counter()
+    suspected = make_pair().model_copy(update={"flags": ("injection_suspected",)})
+    assert list(examples([suspected], drops, soft_labels=True)) == []
+    assert drops == {"quarantined": 1}
+
+
 def test_hard_labels_are_certain_and_leave_ties_out(make_pair: MakePair):
     drops: Counter[str] = Counter()
     rows = [make_pair("good"), make_pair("tie", p_a=0.52, status=Status.TIE)]
