@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from api import constitution_cli, critique_cli, job_cli, model_cli, pairs_cli
+from api import audit_cli, constitution_cli, critique_cli, job_cli, model_cli, pairs_cli
 from api.terminal import Root, fail, output_folder, run, settings, write, write_json
 from solon.errors import Failed, InvalidInput, SolonError
 
@@ -23,6 +23,7 @@ app.add_typer(model_cli.app, name="model", help="Registered models: list, serve,
 app.add_typer(job_cli.app, name="job", help="Jobs of a running service.")
 app.add_typer(constitution_cli.app, name="constitution", help="Published and local constitutions.")
 app.add_typer(pairs_cli.app, name="pairs", help="Datasets of preference pairs.")
+app.add_typer(audit_cli.app, name="audit", help="Audits of a judge.")
 app.add_typer(config_app, name="config", help="Settings.")
 app.command()(critique_cli.critique)
 

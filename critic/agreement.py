@@ -6,6 +6,7 @@ coefficient that is not defined (no rating, or chance explains all there is) is 
 """
 
 from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -123,11 +124,16 @@ def _interval(
     value = float(coefficient(by_group.sum(0, keepdims=True))[0])
     if np.isnan(value):
         return None
-    count = len(by_group)
-    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
-    resampled = coefficient(draws.astype(np.float64) @ by_group)
+    resampled = coefficient(draws(len(by_group), RESAMPLES, seed) @ by_group)
     low, high = np.percentile(resampled[~np.isnan(resampled)], (2.5, 97.5))
     return Interval(value, float(low), float(high), units if n is None else n)
+
+
+@lru_cache(maxsize=8)  # one audit resamples the same prompts for dozens of numbers
+def draws(groups: int, resamples: int, seed: int) -> Array:
+    """How often each group (column) is drawn in each bootstrap resample (row)."""
+    found = np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), resamples)
+    return found.astype(np.float64)
 
 
 def _summed(contributions: Array, groups: Sequence[Hashable]) -> Array:

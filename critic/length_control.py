@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from critic.agreement import bootstrap
+from critic.agreement import bootstrap, draws
 from solon.intervals import Interval
 
 _RESAMPLES = 200
@@ -45,13 +45,12 @@ def length_controlled(
     outcomes, differences = np.asarray(wins, dtype=np.float64), np.asarray(longer_by, dtype=np.float64)
     spread = float(differences.std()) or 1.0
     design = np.column_stack([np.ones(len(outcomes)), np.tanh(differences / spread)])
-    theta, gamma = _fit(design, outcomes, np.ones(len(outcomes)))
     names = list(groups) if groups is not None else list(range(len(outcomes)))
     places = {name: place for place, name in enumerate(dict.fromkeys(names))}
-    group_of = np.array([places[name] for name in names])
-    draws = np.random.default_rng(seed).multinomial(len(places), np.full(len(places), 1 / len(places)), _RESAMPLES)
-    found = [_sigmoid(_fit(design, outcomes, draw[group_of].astype(np.float64))[0]) for draw in draws]
-    low, high = np.percentile(np.array(found), (2.5, 97.5))
+    resampled = draws(len(places), _RESAMPLES, seed)[:, [places[name] for name in names]]
+    fits = _fit(design, outcomes, np.vstack([np.ones(len(outcomes)), resampled]))
+    theta, gamma = fits[0]
+    low, high = np.percentile(_sigmoid(fits[1:, 0]), (2.5, 97.5))
     value = float(_sigmoid(theta))
     return LengthControlled(
         float(outcomes.mean()), Interval(value, float(low), float(high), len(outcomes)), float(gamma)
@@ -76,14 +75,14 @@ def longer_share(chosen: Sequence[bool], longer_by: Sequence[float], groups: Seq
 
 
 def _fit(design: Array, outcomes: Array, weights: Array) -> Array:
-    """Ridge logistic regression by Newton's method: theta and gamma."""
+    """Ridge logistic regressions by Newton's method, one per row of weights: theta and gamma in each row."""
     ridge = np.diag(_RIDGE)
-    found = np.zeros(2)
+    found = np.zeros((len(weights), 2))
     for _ in range(50):
-        p = _sigmoid(design @ found)
-        gradient = design.T @ (weights * (outcomes - p)) - ridge @ found
-        curvature = (design * (weights * p * (1 - p))[:, None]).T @ design + ridge
-        step = np.linalg.solve(curvature, gradient)
+        p = _sigmoid(found @ design.T)
+        gradient = (weights * (outcomes - p)) @ design - found @ ridge
+        curvature = np.einsum("rn,ni,nj->rij", weights * p * (1 - p), design, design) + ridge
+        step = np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0]
         found = found + np.clip(step, -2.0, 2.0)
         if float(np.abs(step).max()) < 1e-9:
             break

@@ -7,9 +7,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from solon import charts
 from solon.intervals import Interval
 from solon.records import PreferencePair
-from trainer import charts
 from trainer.evaluate import Measure
 from trainer.findings import Curve, Report
 

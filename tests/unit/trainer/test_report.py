@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from constitution.document import load
+from solon import charts
 from solon.intervals import Interval
 from solon.records import Status
 from tests.unit.trainer.conftest import MakePair
-from trainer import charts
 from trainer.evaluate import Measure, WinRate, behaviour, measures, reward_measure
 from trainer.page import change, flatten
 from trainer.report import (

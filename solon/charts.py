@@ -72,8 +72,37 @@ def lines(series: Mapping[str, Points], title: str, *, include: Sequence[float] 
     )
 
 
+def reliability(bins: Sequence[tuple[float, float, int]], title: str) -> Markup:
+    """Accuracy over confidence, a dot for each (confidence, accuracy, count) whose area is its count.
+
+    Dots on the diagonal are calibrated, dots below it boastful.
+    """
+    frame = _Frame((0.5, 1.0), (0.0, 1.0))
+    most = max((count for _, _, count in bins), default=1)
+    dots = Markup("").join(
+        Markup('<circle class="dot" cx="{x}" cy="{y}" r="{r:.1f}"><title>{t}</title></circle>').format(
+            x=frame.point(confidence, accuracy).split()[0],
+            y=frame.point(confidence, accuracy).split()[1],
+            r=2.5 + 3.5 * math.sqrt(count / most),
+            t=f"says {confidence:.2f}, right {accuracy:.2f}, n = {count}",
+        )
+        for confidence, accuracy, count in bins
+    )
+    diagonal = Markup('<path class="rule" d="M{a}L{b}"/>').format(a=frame.point(0.5, 0.5), b=frame.point(1.0, 1.0))
+    return Markup('<svg class="lines" viewBox="0 0 {w} {h}" role="img" aria-label="{title}">{inner}</svg>').format(
+        w=WIDTH,
+        h=HEIGHT,
+        title=title,
+        inner=_grid(frame, _ticks([0.0, 1.0])) + _ends("0.5", "says 1.0") + diagonal + dots,
+    )
+
+
 def _axes(frame: _Frame, ticks: Sequence[float]) -> Markup:
-    inner = Markup("").join(
+    return _grid(frame, ticks) + _ends(f"step {frame.x[0]:.0f}", f"{frame.x[1]:.0f}")
+
+
+def _grid(frame: _Frame, ticks: Sequence[float]) -> Markup:
+    return Markup("").join(
         Markup(
             '<path class="grid" d="M{x0} {y:.1f}H{x1}"/><text x="{tx}" y="{ty:.1f}" text-anchor="end">{label}</text>'
         ).format(
@@ -86,10 +115,12 @@ def _axes(frame: _Frame, ticks: Sequence[float]) -> Markup:
         )
         for tick in ticks
     )
-    ends = Markup(
-        '<text x="{x0}" y="{y}">step {a:.0f}</text><text x="{x1}" y="{y}" text-anchor="end">{b:.0f}</text>'
-    ).format(x0=_LEFT, x1=WIDTH - _RIGHT, y=HEIGHT - 8, a=frame.x[0], b=frame.x[1])
-    return inner + ends
+
+
+def _ends(low: str, high: str) -> Markup:
+    return Markup('<text x="{x0}" y="{y}">{a}</text><text x="{x1}" y="{y}" text-anchor="end">{b}</text>').format(
+        x0=_LEFT, x1=WIDTH - _RIGHT, y=HEIGHT - 8, a=low, b=high
+    )
 
 
 def _rule(frame: _Frame, value: float) -> Markup:

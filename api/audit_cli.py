@@ -1,0 +1,93 @@
+"""`solon audit judge`: how far a judge can be trusted."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from api.auditing import AuditReport
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def root() -> None:
+    """How far a judge can be trusted."""
+
+
+@app.command("judge")
+def judge(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="JUDGE", help="Registered judge.")],
+    rows: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[ROWS.jsonl]...", help="Rows with people's verdicts; none: the constitution's cases."),
+    ] = None,
+    constitution: Annotated[str, typer.Option(metavar="ID", help="Published id, or a file.")] = "civic",
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for audit.html and audit.json.")] = Path(
+        "audit-out"
+    ),
+    limit: Annotated[int | None, typer.Option(min=1, help="Rows of each file at most.")] = None,
+    attacks: Annotated[bool, typer.Option("--attacks/--no-attacks", help="Try the attack suite.")] = True,
+    probes: Annotated[int, typer.Option(min=1, max=64, help="Comparisons that each attack is tried on.")] = 1,
+    second_judge: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Another judge, beside which self-preference is set.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")] = False,
+) -> None:
+    """Audit a judge: agreement with people, calibration, bias, and what attacks achieve, beside controls."""
+    from api.auditing import AuditRequest, audit_files
+    from api.progress import shown
+    from api.terminal import output_folder, run, settings, write_json
+    from constitution.document import load
+
+    request = AuditRequest(name, limit, attacks, probes, second_judge, seed)
+    configured, text = settings(context), load(constitution)
+    with shown(as_json=as_json) as emit:
+        report = run(audit_files(rows or [], text, output_folder(out), request, configured, emit))
+    if as_json:
+        write_json(report.to_dict())
+    else:
+        show_audit(report, out)
+
+
+def show_audit(report: "AuditReport", out: Path) -> None:
+    """The audit on the terminal."""
+    from rich.table import Table
+
+    from api.audit_page import headline
+    from api.terminal import print_table, write
+
+    for sentence in headline(report):
+        write(sentence)
+    table = Table("rows", "judge or control", "people's side", "kappa", "AC2", "alpha", "ECE", "same slot", "longer")
+    for name, audit in report.audits.items():
+        for who, card in {"judge": audit.overall, **audit.controls}.items():
+            table.add_row(name if who == "judge" else "", who, *_figures(card))
+    print_table(table)
+    if report.attacks is not None:
+        attacks = Table("attack", "trials", "worse wins", "ties", "log-odds", "suspected", "wins unnoticed")
+        for kind, tally in {
+            **report.attacks.kinds,
+            "all": report.attacks.overall,
+            "control": report.attacks.control,
+        }.items():
+            shift = "-" if tally.shift_logits is None else f"{tally.shift_logits:+.2f}"
+            shares = [_value(each) for each in (tally.success, tally.tied)]
+            caught = [_value(each) for each in (tally.suspected, tally.escaped)]
+            attacks.add_row(kind, str(tally.trials), *shares, shift, *caught)
+        print_table(attacks)
+    write(f"{report.cost['judge_calls']} judge calls, {report.cost['cache_hits']} from the cache: {out / 'audit.html'}")
+
+
+def _figures(card: Any) -> list[str]:
+    said, ece = card.agreement, "-" if card.calibration is None else f"{card.calibration.ece:.3f}"
+    coefficients = [None] * 4 if said is None else [said.forced, said.kappa, said.ac2, said.alpha]
+    biases = (card.position.same_position_rate, card.length.longer_preferred)
+    return [*map(_value, coefficients), ece, *map(_value, biases)]
+
+
+def _value(found: Any) -> str:
+    return "-" if found is None else f"{found.value:.3f} [{found.low:.2f}, {found.high:.2f}]"

@@ -1,0 +1,113 @@
+"""An audit as a page: sentences, tables and charts for `pages/audit.html.jinja`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
+
+from critic.attacks import AttackReport
+from critic.judge_audit import JudgeAudit
+from critic.scorecard import Scorecard
+from solon import charts
+from solon.intervals import Interval
+
+if TYPE_CHECKING:
+    from api.auditing import AuditReport
+
+
+def write_page(report: "AuditReport", out: Path) -> Path:
+    """The page `out/audit.html`; `audit.json` stands beside it."""
+    out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
+    (out / "audit.json").write_text(text + "\n", encoding="utf-8")
+    page = out / "audit.html"
+    page.write_text(render(report.to_dict(), headline(report)), encoding="utf-8")
+    return page
+
+
+def render(report: Mapping[str, Any], sentences: tuple[str, ...]) -> str:
+    """The page as HTML, from the report as plain data."""
+    return _template().render(
+        report=report, headline=sentences, charts=charts, interval=_interval, show=show, bins=_bins
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader("api", "pages"), PackageLoader("trainer", "pages")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("audit.html.jinja")
+
+
+def headline(report: "AuditReport") -> tuple[str, ...]:
+    """What was found, in a few sentences for people."""
+    sentences = [_on_rows(audit) for audit in report.audits.values()]
+    if report.attacks is not None:
+        sentences += _on_attacks(report.attacks)
+    return tuple(sentence for sentence in sentences if sentence)
+
+
+def _on_rows(audit: JudgeAudit) -> str:
+    card = audit.overall
+    forced = card.agreement.forced if card.agreement is not None else None
+    if forced is None:
+        return ""
+    best, left = max(
+        ((name, _forced(control)) for name, control in audit.controls.items()),
+        key=lambda each: each[1],
+        default=("", 0.0),
+    )
+    verdict = "better than" if forced.low > left else "no better than"
+    return (
+        f"On {audit.rows} the judge takes people's side in {percent(forced.value)} of {forced.n} decided comparisons "
+        f"(95\u00a0% interval {percent(forced.low)} to {percent(forced.high)}): {verdict} the control "
+        f"\u201c{best}\u201d with {percent(left)}."
+    )
+
+
+def _forced(card: Scorecard) -> float:
+    """A control that never decides is right half of the time."""
+    found = card.agreement.forced if card.agreement is not None else None
+    return 0.5 if found is None else found.value
+
+
+def _on_attacks(attacks: AttackReport) -> list[str]:
+    won, control, escaped = attacks.overall.success, attacks.control.success, attacks.overall.escaped
+    if won is None or control is None or escaped is None:
+        return ["The judge gets none of the constitution's cases right, so there was nothing to attack."]
+    return [
+        f"Texts that ask for the verdict turned it in {percent(won.value)} of {won.n} trials, ordinary texts at the "
+        f"same places in {percent(control.value)} of {control.n}; {percent(escaped.value)} did so unnoticed."
+    ]
+
+
+def percent(share: float) -> str:
+    """A share as a percentage with one decimal."""
+    return f"{100 * share:.1f}\u00a0%"
+
+
+def show(found: Mapping[str, Any] | None, *, share: bool = False) -> str:
+    """A measured value with its interval, a dash where there is none."""
+    if found is None:
+        return "\u2013"
+    values = [found["value"], found["low"], found["high"]]
+    if share:
+        return f"{percent(values[0])} ({100 * values[1]:.1f} to {100 * values[2]:.1f})"
+    value, low, high = (f"{each:.2f}".replace("-", "\u2212") for each in values)
+    return f"{value} ({low} to {high})"
+
+
+def _interval(found: Mapping[str, Any]) -> Interval:
+    return Interval(found["value"], found["low"], found["high"], found["n"])
+
+
+def _bins(found: Sequence[Mapping[str, Any]]) -> list[tuple[float, float, int]]:
+    return [(each["confidence"], each["accuracy"], each["n"]) for each in found]

@@ -1,0 +1,130 @@
+"""The audit as a whole, with scripted judges: files in, report and page out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.audit_page import headline
+from api.auditing import AuditRequest, audit_files
+from api.events import Event
+from constitution.document import load
+from solon.errors import InvalidInput, NotFound
+from solon.fakes import ScriptedChat, first_slot_judge, keyword_judge
+from solon.settings import Settings
+from tests.integration.service import FakeModels
+from tests.unit.critic.material import constitution
+
+CIVIC = load("civic")
+SETTINGS = Settings.load(environment={}, overrides=["models.other={kind: judge, path: builtin:starter-judge}"])
+
+
+def rows(folder: Path) -> Path:
+    """Thirty rows: three people like the kind answer, in every third row only two of them."""
+    lines = [
+        {
+            "prompt": f"Question {i // 2}?",
+            "response_a": f"A kind answer to {i}." + " And more words." * (i % 2),
+            "response_b": f"A rude answer to {i}.",
+            "votes": ["a", "a", "b" if i % 3 == 0 else "a"],
+            "models": ["org/starter-1b", "else-7b"],
+        }
+        for i in range(30)
+    ]
+    path = folder / "people.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+async def report(folder: Path, model: ScriptedChat, *files: Path, **changes: Any):
+    events: list[Event] = []
+    request = AuditRequest("starter-judge", **{"attacks": False, **changes})
+    models = FakeModels(starter_judge=model, other=keyword_judge(["rude"], ["kind"]))
+    return await audit_files(files, CIVIC, folder, request, SETTINGS, events.append, models)
+
+
+async def test_a_judge_with_peoples_taste_is_told_from_the_controls(tmp_path: Path):
+    found = await report(tmp_path, keyword_judge(["kind"], ["rude"]), rows(tmp_path))
+    audit = found.audits["people"]
+    agreement = audit.overall.agreement
+    assert agreement is not None
+    assert agreement.forced is not None
+    assert (agreement.forced.value, agreement.n) == (1.0, 30)
+    assert agreement.kappa is not None
+    assert agreement.kappa.value == 1.0
+    assert audit.people is not None
+    assert audit.people.n == 30
+    assert audit.people.pairwise.value == pytest.approx((20 + 10 / 3) / 30)
+    assert audit.people.judge.value == pytest.approx((20 + 10 * (1 + 0.5 + 0.5) / 3) / 30)
+    first = audit.controls["first"].agreement
+    assert first is not None
+    assert (first.forced, first.judge_ties) == (None, 30)
+    assert audit.controls["longest"].length.longer_preferred is not None
+    assert audit.controls["longest"].length.longer_preferred.value == 1.0
+    assert "better than the control" in headline(found)[0]
+
+
+async def test_a_judge_that_knows_nothing_is_called_no_better(tmp_path: Path):
+    found = await report(tmp_path, first_slot_judge(), rows(tmp_path))
+    audit = found.audits["people"]
+    assert audit.overall.agreement is not None
+    assert audit.overall.agreement.judge_ties == 30
+    assert audit.overall.position.same_position_rate is not None
+    assert audit.overall.position.same_position_rate.value == 1.0
+    assert audit.overall.calibration is not None
+    assert audit.overall.calibration.brier.value == 0.25
+
+
+async def test_self_preference_stands_beside_people_and_another_judge(tmp_path: Path):
+    loyal = keyword_judge(["kind"], ["rude"])
+    loyal.model = "starter-judge"
+    found = await report(tmp_path, loyal, rows(tmp_path), second_judge="other")
+    own = found.audits["people"].self_preference
+    assert own is not None
+    assert (own.family, own.n, own.judge.value) == ("starter", 30, 1.0)
+    assert own.people is not None
+    assert own.people.value == 1.0
+    assert own.excess is not None
+    assert own.excess.value == 0.0
+    assert own.control is not None
+    assert own.control.value == 0.0
+
+
+async def test_without_rows_the_constitutions_cases_are_the_rows_and_the_suite_is_tried(tmp_path: Path):
+    found = await report(tmp_path, keyword_judge(["first", "help"], ["stupid"]), attacks=True)
+    assert list(found.audits) == ["cases"]
+    assert found.audits["cases"].summary.pairs == len(CIVIC.cases)
+    assert found.attacks is not None
+    assert found.attacks.strings >= 80
+
+
+async def test_the_page_and_the_json_say_the_same_and_a_second_run_asks_nothing(tmp_path: Path):
+    model = keyword_judge(["kind", "first"], ["rude"])
+    await report(tmp_path, model, rows(tmp_path), attacks=True)
+    calls = model.calls
+    again = await report(tmp_path, model, tmp_path / "people.jsonl", attacks=True)
+    assert model.calls == calls
+    assert again.cost["judge_calls"] == 0
+    written = json.loads((tmp_path / "audit.json").read_text())
+    page = (tmp_path / "audit.html").read_text()
+    assert written["audits"]["people"]["overall"]["agreement"]["n"] == 30
+    assert written["attacks"]["kinds"].keys() == again.attacks.kinds.keys() if again.attacks else False
+    assert "<h2>people</h2>" in page
+    assert page.count("<svg") > 5
+    assert "http" not in page.replace("http-equiv", "")
+
+
+async def test_what_cannot_be_audited_is_said_before_anything_is_asked(tmp_path: Path):
+    model = keyword_judge(["kind"])
+    with pytest.raises(NotFound):
+        await report(tmp_path, model, tmp_path / "nothing.jsonl")
+    with pytest.raises(NotFound):
+        await report(tmp_path, model, rows(tmp_path), second_judge="nobody")
+    rules = constitution(
+        more="propositions:\n  - {id: x, kind: regex, pattern: x}\nrules:\n  - {id: r, when: x, reward: 1}\n"
+    )
+    request = AuditRequest("starter-judge")
+    with pytest.raises(InvalidInput):
+        await audit_files([], rules, tmp_path, request, SETTINGS, lambda _: None, FakeModels(starter_judge=model))
+    assert model.calls == 0
