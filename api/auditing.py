@@ -1,6 +1,6 @@
 """`solon audit judge`: rows that people or an oracle judged, labelled by a judge, and what that says of the judge."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -69,7 +69,7 @@ class AuditReport:
 
 
 async def audit_judge(
-    rows: dict[str, Sequence[Row]],
+    rows: Mapping[str, Sequence[Row]],
     constitution: Constitution,
     request: AuditRequest,
     settings: Settings,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from api.audit_page import headline
-from api.auditing import AuditRequest, audit_files
+from api.auditing import AuditReport, AuditRequest, audit_files
 from api.events import Event
 from constitution.document import load
 from solon.errors import InvalidInput, NotFound
@@ -37,9 +37,10 @@ def rows(folder: Path) -> Path:
     return path
 
 
-async def report(folder: Path, model: ScriptedChat, *files: Path, **changes: Any):
+async def report(folder: Path, model: ScriptedChat, *files: Path, **changes: Any) -> AuditReport:
     events: list[Event] = []
-    request = AuditRequest("starter-judge", **{"attacks": False, **changes})
+    changes.setdefault("attacks", False)
+    request = AuditRequest("starter-judge", **changes)
     models = FakeModels(starter_judge=model, other=keyword_judge(["rude"], ["kind"]))
     return await audit_files(files, CIVIC, folder, request, SETTINGS, events.append, models)
 
