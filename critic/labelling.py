@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -213,6 +213,14 @@ def spent(provenance: Provenance, usage: Usage) -> Provenance:
     return provenance.model_copy(
         update={field: getattr(provenance, field) + value for field, value in asdict(usage).items()}
     )
+
+
+def total(pairs: Iterable[PreferencePair]) -> Usage:
+    """What the labels of all pairs cost together."""
+    usage = Usage()
+    for made in (pair.provenance for pair in pairs):
+        usage.add(Usage(made.prompt_tokens, made.completion_tokens, made.judge_calls, made.cache_hits))
+    return usage
 
 
 def _text_flags(comparison: Comparison) -> list[str]:

@@ -97,7 +97,7 @@ class Relabeller:
     def standing(self, pair: PreferencePair) -> Standing:
         """The stored votes and answers that need no new judgement, even those this constitution has no use for."""
         made = pair.provenance
-        if self.judge is not None and not _same_judge(self.judge, made):
+        if self.judge is not None and not same_judge(self.judge, made):
             return Standing({}, ({}, {}))
         templates = made.template_hash.split("+")
         failed_too = self.judge is None
@@ -234,7 +234,8 @@ def _asks_the_same(one: Principle, other: Principle) -> bool:
     return (one.text, one.compare) == (other.text, other.compare)
 
 
-def _same_judge(judge: Judge, made: Provenance) -> bool:
+def same_judge(judge: Judge, made: Provenance) -> bool:
+    """Whether a label's votes are what this judge would be asked for: the same model, weights and sampling."""
     same = all(made.judge.get(key) == judge.identity[key] for key in ("model", "revision"))
     return same and made.sampling.get("judge") == SAMPLING
 

@@ -1,0 +1,112 @@
+"""Constitutions tried out before they are published: their cases, and which labels they would change."""
+
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from api.events import Emit, Event
+from api.judging import needs_judge, open_judge
+from api.registry import Models, opened
+from api.steps import Ticks
+from constitution.document import Constitution
+from critic.cache import FileCache
+from critic.case_testing import CaseReport, check_cases
+from critic.judge import Judge
+from critic.preview import Plan, Preview, preview
+from solon.datasets import read_pairs
+from solon.errors import Failed, InvalidInput
+from solon.records import PreferencePair
+from solon.settings import Settings
+
+Pairs = Callable[[], Iterable[PreferencePair]]
+
+
+@dataclass(frozen=True)
+class PreviewRequest:
+    """What is compared, on which labels."""
+
+    old: Constitution
+    new: Constitution
+    pairs: Pairs
+    judge: str | None
+    """Registered name; None takes the one that gave the stored votes."""
+    plan: Plan
+
+
+async def run_cases(
+    constitution: Constitution,
+    judge: str | None,
+    settings: Settings,
+    emit: Emit,
+    *,
+    cache: Path | None = None,
+    models: Models | None = None,
+) -> CaseReport:
+    """The report on a constitution's cases.
+
+    Args:
+        cache: file with the judge's earlier answers; new ones are added.
+        models: stands in for the engines of the registered models.
+
+    Raises InvalidInput where the constitution has no cases.
+    """
+    if not constitution.cases:
+        raise InvalidInput("the constitution has no cases", field="cases", remedy="add one for each principle")
+    with _step("test", len(constitution.cases), emit), opened_cache(cache) as kept:
+        async with opened(settings, models) as running:
+            return await check_cases(constitution, await open_judge(judge, constitution, settings, running, kept))
+
+
+def require_floor(report: CaseReport, floor: float) -> None:
+    """Raises Failed where a smaller share of the cases passes than `floor`, in [0, 1]."""
+    if report.pass_rate < floor:
+        raise Failed(
+            f"{len(report.cases) - len(report.failed)} of {len(report.cases)} cases pass, {floor:.0%} must",
+            remedy=f"reword what these cases test: {', '.join(report.failed)}",
+        )
+
+
+async def run_preview(request: PreviewRequest, settings: Settings, emit: Emit, models: Models | None = None) -> Preview:
+    """Which labels would change."""
+    name = request.judge or recorded_judge(request.pairs())
+    with _step("preview", None, emit) as ticks:
+        async with opened(settings, models) as running:
+            judge = await _judge(name, request, settings, running)
+            return await preview(request.pairs, request.old, request.new, judge, request.plan, partial(ticks))
+
+
+async def _judge(name: str | None, request: PreviewRequest, settings: Settings, running: Models) -> Judge | None:
+    asking = next((text for text in (request.new, request.old) if needs_judge(text)), None)
+    return await open_judge(name, asking, settings, running) if asking is not None else None
+
+
+def recorded_judge(pairs: Iterable[PreferencePair]) -> str | None:
+    """Registered name of the judge that gave the first pair's votes; None without pairs or votes."""
+    return next((pair.provenance.judge.get("name") for pair in pairs), None)
+
+
+def earlier_text(path: Path) -> str:
+    """`id@version` of the constitution that the first pair of a dataset was labelled under."""
+    first = next(iter(read_pairs(path)), None)
+    if first is None:
+        raise InvalidInput("the dataset has no pairs", field=str(path), remedy="label some first")
+    return f"{first.provenance.constitution}@{first.provenance.constitution_version}"
+
+
+@contextmanager
+def opened_cache(path: Path | None) -> Generator[FileCache | None]:
+    """The cache in a file, or none."""
+    if path is None:
+        yield None
+        return
+    with FileCache(path) as cache:
+        yield cache
+
+
+@contextmanager
+def _step(name: str, total: int | None, emit: Emit) -> Generator[Ticks]:
+    emit(Event(type="step_started", step=name, total=total, message="starting the models"))
+    yield Ticks(name, emit)
+    emit(Event(type="step_finished", step=name))
