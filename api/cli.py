@@ -128,19 +128,30 @@ def label(
     weights: Annotated[
         list[str] | None, typer.Option("--weight", metavar="NAME=FACTOR", help=pairs_cli.WEIGHT_HELP)
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--relabel", help="IN is a dataset: keep its votes, and ask only what the text changed.")
+    ] = False,
+    cache: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep the judge's answers there and ask none twice.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Label a file: a status for every row, pairs with probabilities, and agreement with people where they voted."""
     from api.labelling import LabelRequest, label_file, show_labelled
     from api.progress import shown
+    from api.relabelling import relabel_file, show_relabelled
     from api.reweighting import parse_weights
 
-    request = LabelRequest(constitution, judge, policy, n, pairing, seed, weights=parse_weights(weights or ()))
+    factors = parse_weights(weights or ())
+    request = LabelRequest(constitution, judge, policy, n, pairing, seed, weights=factors, cache=cache)
     configured = settings(context)
     with shown(as_json=as_json) as emit:
-        summary = run(label_file(rows, out, request, configured, emit))
+        work = relabel_file if again else label_file
+        summary = run(work(rows, out, request, configured, emit))
     if as_json:
         write_json(summary)
+    elif again:
+        show_relabelled(summary)
     else:
         show_labelled(summary)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api import collective_cli, constitution_exchange, drift_cli
+from api import collective_cli, constitution_exchange, drift_cli, trials_cli
 
 if TYPE_CHECKING:
     from constitution.document import Constitution
@@ -18,6 +18,8 @@ app.command()(drift_cli.drift)
 app.command()(drift_cli.infer)
 app.command("import")(constitution_exchange.import_foreign)
 app.command()(constitution_exchange.render)
+app.command("test")(trials_cli.try_cases)
+app.command()(trials_cli.preview)
 
 Reference = Annotated[str, typer.Argument(metavar="ID_OR_FILE", help="A published id (civic, civic@1.0.0) or a file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,12 +1,17 @@
 """The judge that a constitution needs, opened from the registry."""
 
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+
 from api import digests
 from api.registry import Models
 from constitution.document import Constitution
-from critic.cache import Cache
+from critic.cache import Cache, FileCache
 from critic.judge import Judge
 from critic.rules import RuleSet
 from solon.errors import InvalidInput
+from solon.records import PreferencePair
 from solon.settings import Settings
 
 
@@ -42,3 +47,18 @@ async def open_judge(
         revision=revision,
         server=entry.engine,
     )
+
+
+def recorded_judge(pairs: Iterable[PreferencePair]) -> str | None:
+    """Registered name of the judge that gave the first pair's votes; None without pairs or votes."""
+    return next((pair.provenance.judge.get("name") for pair in pairs), None)
+
+
+@contextmanager
+def opened_cache(path: Path | None) -> Generator[FileCache | None]:
+    """The judgement cache in a file; none without one."""
+    if path is None:
+        yield None
+        return
+    with FileCache(path) as cache:
+        yield cache

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from api.events import Emit, Event
-from api.judging import check_judge, open_judge
+from api.judging import check_judge, open_judge, opened_cache
 from api.label_step import ROWS_IN_FLIGHT
 from api.registry import Models, opened
 from api.steps import Ticks
@@ -40,6 +40,8 @@ class LabelRequest:
     """Share of the comparisons that must be `ok` or `tie`; 0 accepts any."""
     weights: Weights = field(default_factory=dict[str, float])
     """Factors for the weights of the principles; see `constitution.weighting`."""
+    cache: Path | None = None
+    """File with the judge's earlier answers; new ones are added."""
 
 
 async def label_file(
@@ -55,10 +57,10 @@ async def label_file(
     if request.policy is not None:
         settings.model(request.policy, "policy")
     total = sum(1 for _ in read_rows(rows))
-    with PairWriter(out, about={"rows": str(rows)}) as writer:
+    with opened_cache(request.cache) as cache, PairWriter(out, about={"rows": str(rows)}) as writer:
         emit(Event(type="step_started", step=STEP, total=total, message="starting the models"))
         async with opened(settings, models) as running:
-            judge = await open_judge(request.judge, constitution, settings, running)
+            judge = await open_judge(request.judge, constitution, settings, running, cache)
             policy = await running.chat(request.policy) if request.policy is not None else None
             await _label(rows, total, writer, request, constitution, judge, policy, Ticks(STEP, emit))
         writer.commit()

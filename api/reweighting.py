@@ -8,7 +8,8 @@ from typing import Any
 
 from constitution.document import Constitution, load
 from constitution.weighting import Weights
-from critic.reweighting import change, reweighted
+from critic.changes import change, outcome
+from critic.reweighting import reweighted
 from solon.datasets import PairWriter, read_discards, read_pairs
 from solon.errors import InvalidInput
 from solon.formats import sha256_of
@@ -36,7 +37,7 @@ async def reweight(
     before = list(pairs)
     async with aclosing(reweighted(before, constitution, weights)) as items:
         after = [item async for item in items]
-    changes = Counter[str](change(one, other) for one, other in zip(before, after, strict=True))
+    changes = Counter[str](change(outcome(one), outcome(other)) for one, other in zip(before, after, strict=True))
     return after, dict(sorted(changes.items()))
 
 

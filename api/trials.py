@@ -7,11 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from api.events import Emit, Event
-from api.judging import needs_judge, open_judge
+from api.judging import needs_judge, open_judge, opened_cache, recorded_judge
 from api.registry import Models, opened
 from api.steps import Ticks
 from constitution.document import Constitution
-from critic.cache import FileCache
 from critic.case_testing import CaseReport, check_cases
 from critic.judge import Judge
 from critic.preview import Plan, Preview, preview
@@ -82,27 +81,12 @@ async def _judge(name: str | None, request: PreviewRequest, settings: Settings, 
     return await open_judge(name, asking, settings, running) if asking is not None else None
 
 
-def recorded_judge(pairs: Iterable[PreferencePair]) -> str | None:
-    """Registered name of the judge that gave the first pair's votes; None without pairs or votes."""
-    return next((pair.provenance.judge.get("name") for pair in pairs), None)
-
-
 def earlier_text(path: Path) -> str:
     """`id@version` of the constitution that the first pair of a dataset was labelled under."""
     first = next(iter(read_pairs(path)), None)
     if first is None:
         raise InvalidInput("the dataset has no pairs", field=str(path), remedy="label some first")
     return f"{first.provenance.constitution}@{first.provenance.constitution_version}"
-
-
-@contextmanager
-def opened_cache(path: Path | None) -> Generator[FileCache | None]:
-    """The cache in a file, or none."""
-    if path is None:
-        yield None
-        return
-    with FileCache(path) as cache:
-        yield cache
 
 
 @contextmanager

@@ -7,10 +7,10 @@ from typing import Final, Literal
 
 from critic.pairs import USABLE
 from solon.intervals import Difference, Interval, difference, wilson
-from solon.records import PreferencePair, Status, Verdict
+from solon.records import Discard, PreferencePair, Status, Verdict
 
-Change = Literal["kept", "flipped", "became_tie", "became_decided", "failed"]
-"""`failed`: measured before, not measured now; it is left out of all shares."""
+Change = Literal["kept", "flipped", "became_tie", "became_decided", "unusable"]
+"""`unusable`: not measured before, or not measured now; it is left out of all shares."""
 CHANGES: Final[tuple[Change, ...]] = ("kept", "flipped", "became_tie", "became_decided")
 
 Finding = Literal["unchanged", "within_noise", "beyond_noise", "noise_not_measured"]
@@ -38,7 +38,7 @@ class Changes:
 
     n: int
     """Comparisons measured before and after."""
-    failed: int
+    unusable: int
     shares: dict[Change, Interval | None]
     changed: Interval | None
     """Share that is not `kept`."""
@@ -63,15 +63,17 @@ class Effect:
     finding: Finding
 
 
-def outcome(found: PreferencePair | Verdict) -> Outcome:
-    """What a label or a verdict says."""
+def outcome(found: PreferencePair | Verdict | Discard | None) -> Outcome:
+    """What a label or a verdict says; nothing, where there is none."""
+    if found is None or isinstance(found, Discard):
+        return Outcome(Status.ERROR, None)
     return Outcome(found.status, found.p_a)
 
 
 def change(before: Outcome, after: Outcome) -> Change:
-    """What became of a measured outcome."""
-    if after.side is None:
-        return "failed"
+    """What became of an outcome."""
+    if before.side is None or after.side is None:
+        return "unusable"
     if before.side == after.side:
         return "kept"
     if after.side == "tie":
@@ -80,14 +82,14 @@ def change(before: Outcome, after: Outcome) -> Change:
 
 
 def tally(pairs: Iterable[tuple[Outcome, Outcome]]) -> Changes:
-    """The changes from each first to each second outcome; those that were not measured before are left out."""
-    measured = [(before, after) for before, after in pairs if before.side is not None]
-    counts = Counter(change(before, after) for before, after in measured)
-    n = len(measured) - counts["failed"]
-    shifts = [abs(now.p_a - was.p_a) for was, now in measured if was.p_a is not None and now.p_a is not None]
+    """The changes from each first to each second outcome."""
+    compared = list(pairs)
+    counts = Counter(change(before, after) for before, after in compared)
+    n = len(compared) - counts["unusable"]
+    shifts = [abs(now.p_a - was.p_a) for was, now in compared if was.p_a is not None and now.p_a is not None]
     return Changes(
         n=n,
-        failed=counts["failed"],
+        unusable=counts["unusable"],
         shares={each: wilson(counts[each], n) for each in CHANGES},
         changed=wilson(n - counts["kept"], n),
         mean_shift=sum(shifts) / len(shifts) if shifts else None,

@@ -9,14 +9,12 @@ from critic.audit import human_verdict
 from critic.case_testing import Accuracy, CaseReport
 from critic.changes import Changes, Effect, Outcome, beside_noise, outcome, tally
 from solon.intervals import Interval, wilson
-from solon.records import Discard, PreferencePair, Status, Verdict
+from solon.records import Discard, PreferencePair, Verdict
 
 Relabelled = tuple[PreferencePair, PreferencePair | Discard]
 """A stored pair, and what it came to."""
 
 _MOST_FLIPS: Final = 10
-_GONE: Final = Outcome(Status.ERROR, None)
-"""Of a principle or label that is not there any more."""
 
 
 @dataclass(frozen=True)
@@ -156,14 +154,13 @@ def _effect(sample: Sequence[Relabelled], control: Sequence[Relabelled]) -> Effe
 
 
 def _labels(pair: Relabelled) -> tuple[Outcome, Outcome]:
-    before, after = pair
-    return outcome(before), outcome(after) if isinstance(after, PreferencePair) else _GONE
+    return outcome(pair[0]), outcome(pair[1])
 
 
 def _principle(sample: Sequence[Relabelled], control: Sequence[Relabelled], name: str) -> PrincipleImpact:
     def verdicts(pairs: Sequence[Relabelled]) -> Changes:
         found = ((_verdict(before, name), _verdict(after, name)) for before, after in pairs)
-        return tally((outcome(was), outcome(now) if now else _GONE) for was, now in found if was)
+        return tally((outcome(was), outcome(now)) for was, now in found if was)
 
     scopes = sorted({pair.prompt.scope for pair, _ in sample if _verdict(pair, name)})
     return PrincipleImpact(

@@ -62,7 +62,7 @@ class Relabeller:
 
     constitution: Constitution
     judge: Judge | None
-    """None where no judge call is to be made; every stored vote then counts, whoever gave it, failed ones too."""
+    """None where no judge call is to be made; every stored vote then counts, whoever gave it."""
     earlier: Constitution | None = None
     """The text of the stored labels, where it is at hand: a principle of which only `critique` or `revise` changed has
     another hash and yet asks the judge the same, so its votes stand too."""
@@ -70,6 +70,8 @@ class Relabeller:
     """See `critic.pairs.label`."""
     weights: Weights = field(default_factory=dict[str, float])
     """Those that `constitution` was read with, for provenance."""
+    keep_failed: bool = False
+    """Whether failed votes stand too; else they are asked for again."""
     _rules: RuleSet | None = field(init=False)
     _accepted: Mapping[str, tuple[str, ...]] = field(init=False)
     _questions: Mapping[str, str] = field(init=False)
@@ -100,7 +102,7 @@ class Relabeller:
         if self.judge is not None and not same_judge(self.judge, made):
             return Standing({}, ({}, {}))
         templates = made.template_hash.split("+")
-        failed_too = self.judge is None
+        failed_too = self.keep_failed
         votes = dict(_votes(pair, failed_too)) if template_hash("judge_pair") in templates else {}
         if template_hash("proposition") not in templates:
             return Standing(votes, ({}, {}))

@@ -2,9 +2,9 @@
 
 import pytest
 
-from critic.changes import Changes, Outcome, beside_noise, change, tally
+from critic.changes import Changes, Outcome, beside_noise, change, outcome, tally
 from solon.intervals import difference, wilson
-from solon.records import Status
+from solon.records import Discard, Status
 
 A, B, TIE = Outcome(Status.OK, 0.9), Outcome(Status.OK, 0.2), Outcome(Status.TIE, 0.52)
 LOST = Outcome(Status.TIMEOUT, None)
@@ -19,17 +19,23 @@ LOST = Outcome(Status.TIMEOUT, None)
         (A, B, "flipped"),
         (B, TIE, "became_tie"),
         (TIE, B, "became_decided"),
-        (A, LOST, "failed"),
+        (A, LOST, "unusable"),
+        (LOST, A, "unusable"),
     ],
 )
 def test_every_change_has_a_name(before: Outcome, after: Outcome, expected: str) -> None:
     assert change(before, after) == expected
 
 
+def test_a_label_that_became_a_discard_says_nothing() -> None:
+    assert outcome(Discard(prompt_id="p", reason="nothing_applies")).side is None
+    assert outcome(None).side is None
+
+
 def test_shares_are_of_what_was_measured_before_and_after() -> None:
     found = tally([(A, A), (A, B), (TIE, A), (A, LOST), (LOST, A)])
 
-    assert (found.n, found.failed) == (3, 1)
+    assert (found.n, found.unusable) == (3, 2)
     assert [found.count(each) for each in ("kept", "flipped", "became_tie", "became_decided")] == [1, 1, 0, 1]
     assert found.changed == wilson(2, 3)
     assert found.mean_shift == pytest.approx((0 + 0.7 + 0.38) / 3)

@@ -7,13 +7,14 @@ from hypothesis import strategies as st
 from constitution.digest import content_hash
 from constitution.document import Constitution, Principle
 from constitution.weighting import Weights, weighted
+from critic.changes import change, outcome
 from critic.judge import Judge
 from critic.pipeline import label
-from critic.reweighting import change, reweighted
+from critic.reweighting import reweighted
 from solon.chat import RequestTimedOut
 from solon.errors import InvalidInput
 from solon.fakes import ScriptedChat, failing_judge, scoring_judge
-from solon.records import Discard, PreferencePair, Status
+from solon.records import PreferencePair, Status
 from tests.unit.critic.material import collected, constitution, pairs, row
 
 KIND = Principle(id="kindness", text="Be kind.")
@@ -69,7 +70,7 @@ async def test_two_profiles_disagree_on_the_same_votes():
     warm = pairs(await collected(reweighted(stored, text, {"brevity": 0.0})))
     terse = pairs(await collected(reweighted(stored, text, {"kindness": 0.0})))
     assert chat.calls == asked
-    assert any(change(one, other) == "flipped" for one, other in zip(warm, terse, strict=True))
+    assert any(change(outcome(one), outcome(other)) == "flipped" for one, other in zip(warm, terse, strict=True))
     assert all(pair.provenance.weights == {"brevity": 0.0} for pair in warm)
     assert {pair.provenance.constitution_hash for pair in warm} == {content_hash(weighted(text, {"brevity": 0.0}))}
     assert all(pair.provenance.judge_calls == 0 for pair in warm)
@@ -91,19 +92,3 @@ async def test_votes_for_another_wording_do_not_count():
     reworded = constitution(KIND, BRIEF.model_copy(update={"text": "Be very brief."}))
     with pytest.raises(InvalidInput, match="do not suffice"):
         await collected(reweighted(stored, reworded, {}))
-
-
-def test_every_change_has_its_word():
-    def pair(status: Status, chosen: str | None) -> PreferencePair:
-        return PreferencePair.model_construct(status=status, chosen=chosen)
-
-    a, b, tie = pair(Status.OK, "a"), pair(Status.OK, "b"), pair(Status.TIE, None)
-    assert (change(a, a), change(a, b), change(a, tie), change(tie, b)) == (
-        "kept",
-        "flipped",
-        "became_tie",
-        "became_decided",
-    )
-    assert change(tie, tie) == "kept"
-    assert change(a, Discard(prompt_id="p", reason="nothing_applies")) == "unusable"
-    assert change(pair(Status.TIMEOUT, None), a) == "unusable"
