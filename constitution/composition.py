@@ -93,11 +93,8 @@ def _check_pin(pin: Any, base: Constitution) -> None:
 
 def _drop(inherited: dict[str, Any], drop: Any, ref: str) -> None:
     """Take what is dropped out of the inherited parts; a case decided by dropped principles alone goes with them."""
-    if not isinstance(drop, Mapping):
-        return
     for name in _BY_ID:
-        ids = drop.get(name, ())
-        known = {part["id"] for part in inherited.get(name, ())}
+        ids, known = _named(drop, name), {part["id"] for part in inherited.get(name, ())}
         for missing in (each for each in ids if each not in known):
             raise InvalidInput(
                 f"{ref} has no {name} {missing!r}",
@@ -106,7 +103,7 @@ def _drop(inherited: dict[str, Any], drop: Any, ref: str) -> None:
             )
         if ids:
             inherited[name] = tuple(part for part in inherited[name] if part["id"] not in ids)
-    dropped = set(drop.get("principles", ()))
+    dropped = _named(drop, "principles")
     cases: list[dict[str, Any]] = []
     for case in inherited.get("cases", ()):
         because = tuple(name for name in case.get("because", ()) if name not in dropped)
@@ -114,6 +111,12 @@ def _drop(inherited: dict[str, Any], drop: Any, ref: str) -> None:
             cases.append({**case, "because": because} if case.get("because") else case)
     if "cases" in inherited:
         inherited["cases"] = tuple(cases)
+
+
+def _named(drop: Any, name: str) -> tuple[str, ...]:
+    """The ids under a name; what is no list of texts is left to the schema."""
+    ids = drop.get(name) if isinstance(drop, Mapping) else None
+    return tuple(each for each in ids if isinstance(each, str)) if isinstance(ids, tuple) else ()
 
 
 def _by_id(base: tuple[Any, ...], own: tuple[Any, ...]) -> tuple[tuple[Any, ...], list[int | None]]:

@@ -147,6 +147,11 @@ def test_a_published_version_can_be_extended() -> None:
         ("constitution: civic@9.9.9", "", "unknown constitution 'civic@9.9.9'"),
         ("version: 1.0.0", "", "line 5, column 1: this field is missing"),
         ("constitution: parent.yaml, drop: [brief]", "", "must be a mapping"),
+        ("constitution: parent.yaml, drop: {principles: brief}", "", "must be a list"),
+        ("constitution: parent.yaml, drop: {principles: [{id: brief}]}", "", "must be text"),
+        ("constitution: parent.yaml", "principles: [brief]", "must be a mapping"),
+        ("constitution: parent.yaml", "principles: {brief: 1}", "must be a list"),
+        ("constitution: parent.yaml", "scopes: []", "must be a mapping"),
     ],
 )
 def test_what_is_wrong_is_named_where_it_stands(
