@@ -96,7 +96,7 @@ def fit(completions: Sequence[Ranked], settings: FitSettings | None = None) -> F
     rewarded = sum(each.reward is not None for each in usable)
     if rewarded not in (0, len(usable)):
         raise InvalidInput("only some completions have a reward", field="rewards", remedy="give all of them one")
-    prompts = list(dict.fromkeys(each.prompt for each in usable))
+    prompts = sorted({each.prompt for each in usable})
     held = frozenset(shuffled(prompts, settings.seed, "split")[: round(len(prompts) * settings.held_out)])
     scale = _scale([each.reward for each in usable if each.reward is not None and each.prompt not in held])
     by_scope: dict[str, list[Ranked]] = defaultdict(list)
