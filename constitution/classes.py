@@ -6,16 +6,20 @@ one class holds and the others do not: a few hundred steps where 17 propositions
 
 from collections.abc import Callable, Mapping, Sequence
 
-from constitution.expressions import Condition, Value
+from constitution.expressions import NOT_APPLICABLE, Condition, Known
 from solon.errors import InvalidInput
 
 MAX_STEPS = 20_000
 
-Expand = Callable[[Mapping[str, Value]], Mapping[str, Value | None]]
+Expand = Callable[[Mapping[str, Known | None]], Mapping[str, Known | None]]
 """Adds the derived propositions that are decided by the values at hand."""
+Choices = Callable[[str, Mapping[str, Known | None]], Sequence[Known]]
+"""Values that a proposition can have, given (expanded) values of those before it."""
 
 
-def check_partition(classes: Mapping[str, Condition], names: Sequence[str], expand: Expand, *, field: str) -> None:
+def check_partition(
+    classes: Mapping[str, Condition], names: Sequence[str], expand: Expand, choices: Choices, *, field: str
+) -> None:
     """Raises `InvalidInput` with a counterexample unless exactly one class holds for every assignment of `names`.
 
     The error names the field of the second of two classes that both hold, and else `field`.
@@ -24,9 +28,10 @@ def check_partition(classes: Mapping[str, Condition], names: Sequence[str], expa
         classes: conditions by a label that tells them apart.
         names: the Boolean propositions that the classes depend on, derived ones excluded.
         expand: see `Expand`.
+        choices: see `Choices`.
     """
     steps = 0
-    open_branches: list[dict[str, Value]] = [{}]
+    open_branches: list[dict[str, Known | None]] = [{}]
     while open_branches:
         assignment = open_branches.pop()
         steps += 1
@@ -48,7 +53,7 @@ def check_partition(classes: Mapping[str, Condition], names: Sequence[str], expa
             )
         if None in holding.values():
             name = names[len(assignment)]
-            open_branches += [assignment | {name: False}, assignment | {name: True}]
+            open_branches += [{**assignment, name: value} for value in choices(name, values)]
 
 
 def _finding(holding: Mapping[str, bool | None], *, complete: bool) -> tuple[str, str | None] | None:
@@ -64,5 +69,10 @@ def _finding(holding: Mapping[str, bool | None], *, complete: bool) -> tuple[str
     return None
 
 
-def _written(assignment: Mapping[str, Value]) -> str:
-    return ", ".join(name if value else f"!{name}" for name, value in assignment.items()) or "nothing is known"
+def _written(assignment: Mapping[str, Known | None]) -> str:
+    return ", ".join(map(_literal, assignment.items())) or "nothing is known"
+
+
+def _literal(assigned: tuple[str, Known | None]) -> str:
+    name, value = assigned
+    return f"{name} does not apply" if value == NOT_APPLICABLE else name if value else f"!{name}"

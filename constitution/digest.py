@@ -16,6 +16,8 @@ from constitution.schema import Constitution, Principle
 _READ_BY_PEOPLE = {"id", "version", "status", "licence", "language", "title", "summary", "derived_from"}
 _NOT_IN_A_LABEL = _READ_BY_PEOPLE | {"cases", "changelog"}
 _NOT_IN_A_PRINCIPLE = {"title", "tags", "evidence"}
+_LATER_FIELDS = ("only_if", "language")
+"""Fields of propositions that came later: left out, they leave the hash of an older text as it was."""
 _JUDGED = {"text", "compare", "critique", "revise"}
 
 
@@ -26,6 +28,10 @@ def content_hash(constitution: Constitution) -> str:
     content["principles"] = [
         principle.model_dump(mode="json", exclude=_NOT_IN_A_PRINCIPLE) for principle in constitution.principles
     ]
+    for proposition in content["propositions"]:
+        for name in _LATER_FIELDS:
+            if proposition.get(name, "") is None:
+                del proposition[name]
     return _sha256(content)
 
 

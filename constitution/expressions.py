@@ -1,19 +1,25 @@
 """CEL conditions over propositions, type-checked when they are compiled.
 
 A proposition may be unknown. CEL's own logic then decides what can be decided: `true || unknown` holds, `!unknown` is
-unknown. An unknown condition is None, never false.
+unknown. An unknown condition is None, never false. A proposition that does not apply is a value of its own; CEL sees it
+like an unknown one.
 """
 
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from cel_expr_python import cel
 
 from solon.errors import InvalidInput
 
 Value = bool | int | float
+NotApplicable = Literal["not_applicable"]
+NOT_APPLICABLE: Final[NotApplicable] = get_args(NotApplicable)[0]
+"""The value of a proposition that says nothing about a completion, such as how it apologises where it does not."""
+Known = Value | NotApplicable
+"""What is known of a proposition; None beside it is unknown."""
 Kind = Literal["bool", "int", "float"]
 
 _TYPES = {"bool": cel.Type.BOOL, "int": cel.Type.INT, "float": cel.Type.DOUBLE}
@@ -60,9 +66,13 @@ class Condition:
                 remedy="compare it with something",
             )
 
-    def holds(self, values: Mapping[str, Value | None]) -> bool | None:
-        """Whether it holds under these values; None when that depends on a value that is missing or None."""
-        known = {name: value for name, value in values.items() if name in self.names and value is not None}
+    def holds(self, values: Mapping[str, Known | None]) -> bool | None:
+        """Whether it holds under these values; None when that depends on one that is unknown or does not apply."""
+        known = {
+            name: value
+            for name, value in values.items()
+            if name in self.names and value is not None and value != NOT_APPLICABLE
+        }
         result = self._compiled.eval(data=known)
         return result.value() if result.type() == cel.Type.BOOL else None
 

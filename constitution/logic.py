@@ -73,4 +73,4 @@ class Logic:
                 remedy="give that proposition `op` and `value`",
             )
         ordered = [name for name in kinds if name in names]
-        check_partition(labels, ordered, self.propositions.expand, field="classes")
+        check_partition(labels, ordered, self.propositions.expand, self.propositions.choices, field="classes")

@@ -157,6 +157,8 @@ class JudgeProposition(Part):
     id: Variable
     kind: Literal["judge"]
     question: Text
+    only_if: Expression | None = None
+    """CEL over propositions listed before it: elsewhere the question does not apply and is not asked. None: always."""
 
 
 class RegexProposition(Part):
@@ -167,15 +169,38 @@ class RegexProposition(Part):
     pattern: Annotated[str, StringConstraints(min_length=1, max_length=4000)]
 
 
+Measure = Literal[
+    "characters",
+    "words",
+    "sentences",
+    "lines",
+    "paragraphs",
+    "bullets",
+    "finished_last_sentence",
+    "repetition",
+    "reading_grade",
+    "valid_json",
+    "matches",
+    "language",
+    "correct_answer",
+    "instructions_followed",
+]
+PROMPT_MEASURES = frozenset({"language", "correct_answer", "instructions_followed"})
+"""Measures that need something of the prompt, and do not apply where it is missing."""
+
+
 class MeasureProposition(Part):
     """A number measured on the completion; with `op` and `value`, whether it compares as stated."""
 
     id: Variable
     kind: Literal["measure"]
-    measure: Literal["characters", "words", "sentences", "lines", "finished_last_sentence", "repetition", "matches"]
-    """`finished_last_sentence` is true or false, `repetition` a share in [0, 1], the others are counts."""
+    measure: Measure
+    """`finished_last_sentence`, `valid_json` and `correct_answer` are true or false, `repetition`, `language` and
+    `instructions_followed` lie in [0, 1], `reading_grade` is in years of school, the others are counts."""
     pattern: Annotated[str, StringConstraints(min_length=1, max_length=4000)] | None = None
     """RE2, for `matches` only: the measure is the number of non-overlapping matches."""
+    language: Annotated[str, StringConstraints(pattern=LANGUAGE)] | None = None
+    """For `language` only: the measure is the probability of this language; None: of the prompt's own."""
     op: Literal[">", ">=", "<", "<=", "==", "!="] | None = None
     value: Finite | None = None
 
@@ -183,6 +208,8 @@ class MeasureProposition(Part):
     def _parts_belong_together(self) -> "MeasureProposition":
         if (self.measure == "matches") != (self.pattern is not None):
             raise _refused("`pattern` goes with `measure: matches`, and only with it", "add or remove it", "pattern")
+        if self.language is not None and self.measure != "language":
+            raise _refused("`language` goes with `measure: language` only", "remove it", "language")
         if (self.op is None) != (self.value is None):
             raise _refused("`op` and `value` go together", "write both, or neither for a number", "op")
         return self

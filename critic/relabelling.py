@@ -16,6 +16,7 @@ from typing import Final
 
 from constitution.digest import principle_hash, question_hashes
 from constitution.document import Constitution, Principle
+from constitution.expressions import NOT_APPLICABLE
 from constitution.weighting import Weights
 from critic.concurrency import in_order, together
 from critic.judge import SAMPLING, Judge, Usage, verdict
@@ -256,7 +257,7 @@ def _answers(score: RuleScore | None, made: Provenance, failed_too: bool) -> dic
     return {
         digest: None if value is None else float(value)
         for digest, value in found.items()
-        if failed_too or value is not None
+        if value != NOT_APPLICABLE and (failed_too or value is not None)
     }
 
 

@@ -125,8 +125,8 @@ class RuleScore(Record):
     """Sum of the rewards of the rules that fired."""
     fired: tuple[str, ...] = ()
     """Ids of the rules that fired."""
-    propositions: dict[str, bool | float | None] = Field(default_factory=dict)
-    """Value of each proposition (judge propositions as P(yes)); None is "not applicable" or "unanswered"."""
+    propositions: dict[str, bool | float | Literal["not_applicable"] | None] = Field(default_factory=dict)
+    """Value of each proposition (judge propositions as P(yes)); None is "unanswered"."""
 
 
 class Provenance(Record):

@@ -3,9 +3,9 @@
     R(x, y) = R_model(x, y) / scale + sum_i w_i * phi_i(x, y)              weights of their own for each scope
     loss    = mean over ordered pairs of one prompt (g better than b) of relu(margin + R(b) - R(g))
 
-phi are features in [0, 1], see `critic.rules.RuleSet.features`. `scale` is the standard deviation of the reward model on
-the fitting set, so that the weights do not depend on its units. Pairs are split by prompt: no prompt is in both parts.
-A completion with an unanswered feature is left out and counted; a missing answer is not a 0.
+phi are features in [0, 1], see `critic.rules.weights`. `scale` is the standard deviation of the reward model on the
+fitting set, so that the weights do not depend on its units. Pairs are split by prompt: no prompt is in both parts. A
+completion with an unanswered feature is left out and counted; a missing answer is not a 0.
 
 Source: Mu et al. 2024, "Rule based rewards for language model safety", arXiv:2411.01111; full-batch AdamW from zero
 weights, as in their reference code.
@@ -125,7 +125,7 @@ def _fit_scope(
     scope: str, completions: Sequence[Ranked], held: frozenset[str], scale: float | None, settings: FitSettings
 ) -> tuple[dict[str, float], ScopeFit]:
     names = list(completions[0].features)
-    if any(each.features.keys() != set(names) for each in completions):
+    if any(set(each.features) != set(names) for each in completions):
         raise InvalidInput("the features differ", field=f"scope {scope}", remedy="use one constitution")
     pairs = list(_pairs(completions))
     learnt = [pair for pair in pairs if pair[0].prompt not in held]

@@ -16,7 +16,7 @@ class Given(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True)
 
-    propositions: dict[str, StrictBool | StrictInt | StrictFloat | None]
+    propositions: dict[str, StrictBool | StrictInt | StrictFloat | Literal["not_applicable"] | None]
     scope: str | None = None
     response_type: str | None = None
     """Another way to write `scope`, from published rule-based rewards: "Hard Refuse" is the scope `hard_refuse`."""

@@ -1,33 +1,50 @@
 """The rules of one constitution, compiled once, applied to one completion at a time.
 
-A judge proposition is asked only where a rule or class of the prompt's scope needs it. One that stays unanswered is
-None: conditions that depend on it do not hold, the reward is still a number, and the None is in the record.
+A judge proposition is asked only where a rule or class of the prompt's scope needs it, and only where it applies. One
+that stays unanswered is None: conditions that depend on it do not hold, the reward is still a number, and the None is
+in the record.
 """
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from constitution.document import Constitution
-from constitution.expressions import Value
+from constitution.expressions import NOT_APPLICABLE, Condition, Known
 from constitution.logic import Logic
+from critic.rules.chances import probabilities
 from critic.rules.readers import readers
 from solon.errors import InvalidInput
 from solon.records import Completion, Prompt, RuleScore
 
 Ask = Callable[[Prompt, Completion, str], Awaitable[float | None]]
 """P(yes) of a question about a completion, None when the judge gave no usable answer."""
+Propositions = dict[str, Known | None]
+"""Values by id, judge propositions as P(yes); None is unanswered."""
 
 
 @dataclass(frozen=True)
 class Classification:
     """What the constitution says of given propositions."""
 
-    derived: dict[str, Value | None]
+    derived: dict[str, Known | None]
     completion_class: str | None
     """Id of the class that holds; None when there are no classes or an unknown proposition leaves it open."""
     score: RuleScore
+
+
+@dataclass(frozen=True)
+class Chances:
+    """Exact probabilities under the judge's P(yes), its answers taken as independent; None is unknown."""
+
+    propositions: dict[str, float | None]
+    """P(it applies and holds) of the propositions that are true or false, derived ones included."""
+    classes: dict[str, float | None]
+    """Ordered best to worst; known ones sum to 1."""
+    rules: dict[str, float | None]
+    """P(the rule fires)."""
 
 
 class RuleSet:
@@ -38,6 +55,7 @@ class RuleSet:
     """
 
     def __init__(self, constitution: Constitution) -> None:
+        self._constitution = constitution
         self._scopes = constitution.scopes
         logic = Logic(constitution)
         logic.require()
@@ -63,21 +81,25 @@ class RuleSet:
             ask: None leaves every judge proposition unanswered.
 
         Raises:
-            InvalidInput: the constitution has no scope of that name.
+            InvalidInput: the constitution has no scope of that name, or the prompt's metadata cannot be read.
         """
+        scope = prompt.scope if prompt is not None else "general"
+        return self.classify(await self.read(prompt, completion, ask), scope).score
+
+    async def read(self, prompt: Prompt | None, completion: Completion, ask: Ask | None = None) -> Propositions:
+        """The propositions that matter in the prompt's scope, as read, measured and asked; see `score`."""
         scope = self._known(prompt.scope) if prompt is not None else "general"
         needed = self._needed(scope)
-        values: dict[str, Value | None] = {
-            name: read(completion.text) for name, read in self._readers.items() if name in needed
+        values: Propositions = {
+            name: read(completion.text, prompt) for name, read in self._readers.items() if name in needed
         }
         questions = self.questions(scope)
-        values |= dict.fromkeys(questions)
         if prompt is not None and ask is not None:
-            answers = await asyncio.gather(*(ask(prompt, completion, text) for text in questions.values()))
-            values |= zip(questions, answers, strict=True)
-        return self.classify(values, scope).score
+            await self._ask(values, questions, lambda question: ask(prompt, completion, question))
+        expanded = self._expanded(values | dict.fromkeys(questions.keys() - values.keys()))
+        return {name: _recorded(values.get(name), expanded.get(name)) for name in (*values, *questions)}
 
-    def classify(self, propositions: Mapping[str, Value | None], scope: str = "general") -> Classification:
+    def classify(self, propositions: Mapping[str, Known | None], scope: str = "general") -> Classification:
         """Derived propositions, class and reward that follow from given values, with no model call.
 
         Args:
@@ -87,17 +109,82 @@ class RuleSet:
             InvalidInput: an unknown scope or proposition, or a value of another type than the proposition has.
         """
         self._known(scope)
-        basic = {name: self._propositions.typed(name, value) for name, value in propositions.items()}
-        values = self._propositions.expand(basic)
+        values = self._expanded(propositions)
         fired = [rule for rule, condition in self._rules if rule.applies(scope) and condition.holds(values)]
         holding = [part.id for part, condition in self._classes if part.applies(scope) and condition.holds(values)]
-        derived = {name: values[name] for name in self._propositions.derived}
+        derived: Propositions = {name: values[name] for name in self._propositions.derived}
+        given: Propositions = {name: _recorded(value, values[name]) for name, value in propositions.items()}
         score = RuleScore(
             reward=math.fsum(rule.reward for rule in fired),
             fired=tuple(rule.id for rule in fired),
-            propositions={**propositions, **derived},
+            propositions={**given, **derived},
         )
         return Classification(derived=derived, completion_class=holding[0] if holding else None, score=score)
+
+    def chances(self, propositions: Mapping[str, Known | None], scope: str = "general") -> Chances:
+        """What `classify` decides, as exact probabilities; see there."""
+        self._known(scope)
+        needed = self._needed(scope)
+        of_scope = {name for name in self._propositions.kinds if self._propositions.basic([name]) <= needed}
+        statements = {name: condition for name, condition in self._statements.items() if name in of_scope}
+        classes = {part.id: condition for part, condition in self._classes if part.applies(scope)}
+        rules = {rule.id: condition for rule, condition in self._rules if rule.applies(scope)}
+        together = self._probabilities(classes, propositions) if classes else {}
+        return Chances(
+            propositions=self._each(statements, propositions), classes=together, rules=self._each(rules, propositions)
+        )
+
+    @cached_property
+    def _statements(self) -> dict[str, Condition]:
+        """That a proposition holds, for those that are true or false."""
+        kinds = self._propositions.kinds
+        return {
+            each.id: Condition(each.id, kinds, field=each.id)
+            for each in self._constitution.propositions
+            if kinds[each.id] == "bool"
+        }
+
+    def _each(
+        self, conditions: Mapping[str, Condition], propositions: Mapping[str, Known | None]
+    ) -> dict[str, float | None]:
+        """Probabilities of conditions that have little to do with each other: fewer steps one by one."""
+        return {
+            name: self._probabilities({name: condition}, propositions)[name] for name, condition in conditions.items()
+        }
+
+    def _probabilities(
+        self, conditions: Mapping[str, Condition], propositions: Mapping[str, Known | None]
+    ) -> dict[str, float | None]:
+        needed = self._propositions.basic(name for condition in conditions.values() for name in condition.names)
+        asked = {name: _p_yes(value) for name, value in propositions.items() if name in self._propositions.questions}
+        uncertain = {name: p for name, p in asked.items() if p is not None and name in needed}
+        certain: Propositions = {
+            name: self._propositions.typed(name, value)
+            for name, value in propositions.items()
+            if name in needed and name not in uncertain
+        }
+        return probabilities(conditions, certain, uncertain, self._propositions.expand)
+
+    async def _ask(
+        self, values: Propositions, questions: Mapping[str, str], ask: Callable[[str], Awaitable[float | None]]
+    ) -> None:
+        """Add the answers to `values`, round by round: a question waits for those that say whether it applies."""
+        waiting = dict(questions)
+        while waiting:
+            ready = self._ready(waiting, self._expanded(values))
+            if not ready:
+                return
+            answers = await asyncio.gather(*(ask(waiting.pop(name)) for name in ready))
+            values.update(zip(ready, answers, strict=True))
+
+    def _ready(self, names: Iterable[str], values: Mapping[str, Known | None]) -> list[str]:
+        only_if = self._propositions.only_if
+        return [name for name in names if name not in only_if or only_if[name].holds(values)]
+
+    def _expanded(self, propositions: Mapping[str, Known | None]) -> dict[str, Known | None]:
+        return self._propositions.expand(
+            {name: self._propositions.typed(name, value) for name, value in propositions.items()}
+        )
 
     def _known(self, scope: str) -> str:
         if scope not in self._scopes:
@@ -109,3 +196,13 @@ class RuleSet:
         """Basic propositions that a rule or class of this scope depends on."""
         conditions = [condition for part, condition in (*self._rules, *self._classes) if part.applies(scope)]
         return self._propositions.basic(name for condition in conditions for name in condition.names)
+
+
+def _recorded(given: Known | None, expanded: Known | None) -> Known | None:
+    """The value for the record: as it was given (P(yes) and all), unless it does not apply."""
+    return NOT_APPLICABLE if expanded == NOT_APPLICABLE else given
+
+
+def _p_yes(value: Known | None) -> float | None:
+    """P(yes) of an answer that is not certain; None for one that is, or is missing."""
+    return value if isinstance(value, float) and 0 < value < 1 else None

@@ -32,6 +32,4 @@ def reranked(rewards: Sequence[float], violations: Sequence[Mapping[str, float]]
         violations: P(broken) by rule, of each candidate.
     """
     mean = math.fsum(rewards) / len(rewards) if rewards else 0.0
-    return [
-        sigmoid(reward - mean) * rule_score(broken) for reward, broken in zip(rewards, violations, strict=True)
-    ]
+    return [sigmoid(reward - mean) * rule_score(broken) for reward, broken in zip(rewards, violations, strict=True)]

@@ -16,9 +16,7 @@ def synthetic(prompts: int, seed: int = 0, *, scope: str = "general", noise: flo
     generator = random.Random(f"{seed} {scope}")
     found: list[Ranked] = []
     for prompt in range(prompts):
-        features = [
-            {name: generator.choice([0.0, 1.0, generator.random()]) for name in TRUE_WEIGHTS} for _ in range(4)
-        ]
+        features = [{name: generator.choice([0.0, 1.0, generator.random()]) for name in TRUE_WEIGHTS} for _ in range(4)]
         worth = [sum(TRUE_WEIGHTS[k] * v for k, v in each.items()) + generator.gauss(0, noise) for each in features]
         for each, value in zip(features, worth, strict=True):
             rank = 1.0 + sum(other > value for other in worth)
