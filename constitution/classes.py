@@ -53,7 +53,8 @@ def check_partition(
             )
         if None in holding.values():
             name = names[len(assignment)]
-            open_branches += [{**assignment, name: value} for value in choices(name, values)]
+            for value in choices(name, values):
+                open_branches.append({**assignment, name: value})
 
 
 def _finding(holding: Mapping[str, bool | None], *, complete: bool) -> tuple[str, str | None] | None:

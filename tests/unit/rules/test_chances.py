@@ -12,7 +12,7 @@ from critic.rules import RuleSet
 from solon.errors import InvalidInput
 from tests.unit.rules.test_ruleset import classes, constitution, regex, rule
 
-NAMES = ("a", "b", "c", "d")
+NAMES: tuple[str, ...] = ("a", "b", "c", "d")
 WHENS = ("a && b", "(a || c) && !(a && b)", "!(a && b) && !(a || c)")
 P = st.floats(0, 1)
 
@@ -38,7 +38,7 @@ def enumerated(rules: RuleSet, p: dict[str, float]) -> dict[str, float]:
 @given(st.tuples(P, P, P, P))
 def test_class_probabilities_are_exact_and_sum_to_one(p: tuple[float, ...]) -> None:
     rules = RuleSet(constitution(propositions=[asked(name) for name in NAMES], classes=classes(*WHENS)))
-    given = dict(zip(NAMES, p, strict=True))
+    given: dict[str, float] = dict(zip(NAMES, p, strict=True))
 
     found = rules.chances(given).classes
 
