@@ -42,13 +42,14 @@ class Evaluate:
         sides = {side: name for side, name in TRAINED.items() if name in run.artifacts}
         served = {side: f"{folder.name}-{side}" for side in sides}
         await run.models.serve({served[side]: run.artifacts[name].path for side, name in sides.items()})
-        counter = _Counter(len(asked) * (1 + len(sides) * (3 if run.recipe.held_out_judge else 2)), ticks)
+        judged = {side: name for side, name in sides.items() if side != "control" or step.judge_control}
+        counter = _Counter(len(asked) * (1 + len(sides) + len(judged) * (2 if run.recipe.held_out_judge else 1)), ticks)
         began = time.monotonic()
         counter.message = "sampling"
         written = await _sample(run, step, asked, {"before": run.recipe.policy} | served, counter)
         counter.message, sampled = "judging", time.monotonic()
         evidence = Evidence(asked, written)
-        await together([_judge(run, evidence, sides, counter), _diverge(run, step, evidence, sides, folder)])
+        await together([_judge(run, evidence, judged, counter), _diverge(run, step, evidence, sides, folder)])
         evidence.seconds |= {"sample": sampled - began, "judge": time.monotonic() - sampled}
         report = build_report(run, evidence)
         page = write_report(report, folder)

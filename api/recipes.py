@@ -87,6 +87,8 @@ class EvaluateStep(Part):
     temperature: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
     max_tokens: Annotated[int, Field(ge=1, le=32768)] = 160
     """Of one completion."""
+    judge_control: bool = True
+    """Whether the judge compares the control with before as well; its behaviour and distance are always measured."""
 
 
 def _known_type(step: Any) -> Any:

@@ -56,7 +56,7 @@ class BuildConfig:
     policy_steps: int = 2600
     policy_tokens: int = 2048
     """Tokens per step of base and policy, padding included."""
-    sharpness: float = 1.25
+    sharpness: float = 1.35
     """What the policy's logits are multiplied by after training: sampled at temperature 1, a completion of forty tokens
     falls into the unlikely tail of one of them too often."""
     judge_steps: int = 1800
