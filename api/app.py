@@ -7,11 +7,13 @@ from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from api import critiques, health, jobs, preferences, problems
+from api import audits, critiques, health, jobs, preferences, problems
 from api import models as model_routes
+from api.auditor import Auditor
 from api.registry import Models, opened
 from api.runner import Command, Runner, align_command
 from api.services import Gate, Services
+from api.store.audits import AuditStore
 from api.store.jobs import JobStore
 from api.store.tables import open_database
 from solon import __version__
@@ -26,7 +28,8 @@ def create_app(settings: Settings, *, models: Models | None = None, command: Com
     Raises InvalidInput where the database cannot be opened.
     """
 
-    store = JobStore(open_database(settings.database))
+    database = open_database(settings.database)
+    store = JobStore(database)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -34,7 +37,8 @@ def create_app(settings: Settings, *, models: Models | None = None, command: Com
             served = await stack.enter_async_context(opened(settings, models))
             runner = await stack.enter_async_context(Runner(store, settings, command))
             gate = Gate(settings.limits.requests_in_flight)
-            app.state.services = Services(settings, store, runner, served, gate)
+            auditor = await stack.enter_async_context(Auditor(AuditStore(database), settings, served))
+            app.state.services = Services(settings, store, runner, served, gate, auditor)
             yield
 
     app = FastAPI(
@@ -49,6 +53,6 @@ def create_app(settings: Settings, *, models: Models | None = None, command: Com
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
     app.add_middleware(problems.PlainErrors)
     problems.install(app)
-    for noun in (preferences, critiques, model_routes, jobs, health):
+    for noun in (preferences, critiques, audits, model_routes, jobs, health):
         app.include_router(noun.router)
     return app

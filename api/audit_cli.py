@@ -38,6 +38,7 @@ def judge(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")] = False,
 ) -> None:
     """Audit a judge: agreement with people, calibration, bias, and what attacks achieve, beside controls."""
+    from api.audit_page import document
     from api.auditing import AuditRequest, audit_files
     from api.progress import shown
     from api.terminal import output_folder, run, settings, write_json
@@ -48,7 +49,7 @@ def judge(
     with shown(as_json=as_json) as emit:
         report = run(audit_files(rows or [], text, output_folder(out), request, configured, emit))
     if as_json:
-        write_json(report.to_dict())
+        write_json(document(report))
     else:
         show_audit(report, out)
 

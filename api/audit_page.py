@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,18 +22,21 @@ if TYPE_CHECKING:
 def write_page(report: "AuditReport", out: Path) -> Path:
     """The page `out/audit.html`; `audit.json` stands beside it."""
     out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False)
-    (out / "audit.json").write_text(text + "\n", encoding="utf-8")
+    data = document(report)
+    (out / "audit.json").write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     page = out / "audit.html"
-    page.write_text(render(report.to_dict(), headline(report)), encoding="utf-8")
+    page.write_text(render(data), encoding="utf-8")
     return page
 
 
-def render(report: Mapping[str, Any], sentences: tuple[str, ...]) -> str:
+def document(report: "AuditReport") -> dict[str, Any]:
+    """The report as plain data, its sentences for people included."""
+    return {"object": "audit_report", "kind": "judge", "headline": list(headline(report)), **asdict(report)}
+
+
+def render(document: Mapping[str, Any]) -> str:
     """The page as HTML, from the report as plain data."""
-    return _template().render(
-        report=report, headline=sentences, charts=charts, interval=_interval, show=show, bins=_bins
-    )
+    return _template().render(report=document, charts=charts, interval=_interval, show=show, bins=_bins)
 
 
 @cache

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from api.events import Emit, Event
 from api.judging import check_judge, open_judge
@@ -62,10 +62,6 @@ class AuditReport:
     cost: dict[str, int] = field(default_factory=dict[str, int])
     """Judge calls, cache hits, tokens."""
     made_at: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as plain data for JSON."""
-        return {"object": "audit_report", "kind": "judge", **asdict(self)}
 
 
 async def audit_judge(

@@ -49,6 +49,8 @@ class PromptIn(Strict):
     rejected: str | None = None
     label: HumanVote | None = None
     votes: list[HumanVote] | None = None
+    models: list[str | None] | None = None
+    """Who wrote each completion, for audits."""
     scope: str | None = None
     metadata: dict[str, Any] | None = None
 

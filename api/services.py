@@ -8,6 +8,7 @@ from typing import Annotated, Generic, Literal, TypeVar
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel
 
+from api.auditor import Auditor
 from api.registry import Models
 from api.runner import Runner
 from api.store.jobs import JobStore
@@ -42,6 +43,7 @@ class Services:
     runner: Runner
     models: Models
     gate: Gate
+    auditor: Auditor
 
 
 def _services(request: Request) -> Services:

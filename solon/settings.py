@@ -93,6 +93,9 @@ class Limits(Part):
     requests_in_flight: int = Field(default=8, ge=0)
     """POST /v1/preferences requests that may be worked on; one more is answered 429."""
     prompts_per_request: int = Field(default=64, ge=1)
+    audits_running: int = Field(default=2, ge=0)
+    """Audits at one time; one more is answered 429."""
+    rows_per_audit: int = Field(default=1000, ge=1)
 
 
 class Settings(Part):

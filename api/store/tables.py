@@ -44,6 +44,22 @@ class EventRow(Table):
     event: Mapped[dict[str, Any]]
 
 
+class AuditRow(Table):
+    """An audit; the columns are those of `api.store.audits.StoredAudit`."""
+
+    __tablename__ = "audits"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    status: Mapped[str] = mapped_column(String(20), index=True)
+    request: Mapped[dict[str, Any]]
+    created_at: Mapped[float]
+    finished_at: Mapped[float | None]
+    error: Mapped[dict[str, Any] | None]
+    report: Mapped[dict[str, Any] | None]
+    idempotency_key: Mapped[str | None] = mapped_column(String(255), unique=True)
+    request_hash: Mapped[str] = mapped_column(String(80))
+
+
 class DraftRow(Table):
     """A draft of a constitution; the columns are those of `constitution.store.Draft`."""
 
