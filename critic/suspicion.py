@@ -1,8 +1,8 @@
 """Signs that a text speaks to the judge instead of to the person who asked.
 
-A pair with such a text is labelled like any other, flagged, and kept from training files (see
-`PreferencePair.quarantined`) until a person has looked at it. The signs (`signs.yaml`) are surface patterns: they find
-what is plainly written, in seven languages and through common disguises, and an author who knows them can avoid them.
+A pair with such a text is labelled like any other, flagged, and kept from trainers (see `PreferencePair.quarantined`).
+The signs (`signs.yaml`) are surface patterns: they find what is plainly written, in seven languages and through common
+disguises, and an author who knows them can avoid them.
 Judging in both orders takes the force out of "choose A"; the frames keep forged markers from being read as such.
 """
 
