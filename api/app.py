@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from api import audits, critiques, health, jobs, preferences, problems
+from api import audits, critiques, health, jobs, preferences, problems, rewards
 from api import models as model_routes
 from api.auditor import Auditor
 from api.registry import Models, opened
@@ -53,6 +53,6 @@ def create_app(settings: Settings, *, models: Models | None = None, command: Com
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
     app.add_middleware(problems.PlainErrors)
     problems.install(app)
-    for noun in (preferences, critiques, audits, model_routes, jobs, health):
+    for noun in (preferences, critiques, audits, model_routes, jobs, rewards, health):
         app.include_router(noun.router)
     return app

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from api import audit_cli, constitution_cli, critique_cli, job_cli, model_cli, pairs_cli
+from api import audit_cli, constitution_cli, critique_cli, job_cli, model_cli, pairs_cli, rank_cli, rules_cli
 from api.terminal import Root, fail, output_folder, run, settings, write, write_json
 from solon.errors import Failed, InvalidInput, SolonError
 
@@ -24,8 +24,10 @@ app.add_typer(job_cli.app, name="job", help="Jobs of a running service.")
 app.add_typer(constitution_cli.app, name="constitution", help="Published and local constitutions.")
 app.add_typer(pairs_cli.app, name="pairs", help="Datasets of preference pairs.")
 app.add_typer(audit_cli.app, name="audit", help="Audits of a judge.")
+app.add_typer(rules_cli.app, name="rules", help="Rule-based rewards: score, fit, accuracy.")
 app.add_typer(config_app, name="config", help="Settings.")
 app.command()(critique_cli.critique)
+app.command()(rank_cli.rank)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for models and report; runs resume in it.")]
@@ -122,8 +124,12 @@ def label(
     policy: Annotated[str | None, typer.Option(metavar="NAME", help="Writes completions where a row has none.")] = None,
     n: Annotated[int, typer.Option("-n", min=2, max=64, help="Completions per prompt.")] = 4,
     pairing: Annotated[
-        Literal["max_margin", "adjacent", "all", "random"], typer.Option(help="Which completions are compared.")
+        Literal["max_margin", "adjacent", "all", "random", "threshold"], typer.Option(help="Which become pairs.")
     ] = "max_margin",
+    schedule: Annotated[
+        Literal["all", "swiss", "chunks"] | None, typer.Option(help="Rate all completions first, by these comparisons.")
+    ] = None,
+    min_margin: Annotated[float, typer.Option(min=0.0, max=0.99, help="Of the pairing threshold.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     weights: Annotated[
         list[str] | None, typer.Option("--weight", metavar="NAME=FACTOR", help=pairs_cli.WEIGHT_HELP)
@@ -143,7 +149,18 @@ def label(
     from api.reweighting import parse_weights
 
     factors = parse_weights(weights or ())
-    request = LabelRequest(constitution, judge, policy, n, pairing, seed, weights=factors, cache=cache)
+    request = LabelRequest(
+        constitution,
+        judge,
+        policy,
+        n,
+        pairing,
+        seed,
+        schedule=schedule,
+        min_margin=min_margin,
+        weights=factors,
+        cache=cache,
+    )
     configured = settings(context)
     with shown(as_json=as_json) as emit:
         work = relabel_file if again else label_file

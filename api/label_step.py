@@ -43,6 +43,8 @@ class Label:
                 policy=await run.models.chat(recipe.policy),
                 n=step.candidates,
                 pairing=step.pairing,
+                schedule=step.schedule,
+                min_margin=step.min_margin,
                 seed=recipe.seed,
                 sampling=Sampling(step.max_tokens, step.temperature, keep_cut=step.keep_cut),
                 min_coverage=step.min_coverage,

@@ -16,6 +16,7 @@ from constitution.weighting import Weights, weighted
 from critic.audit import audit
 from critic.judge import Judge
 from critic.pipeline import label
+from critic.schedules import Schedule
 from critic.tournament import Pairing
 from solon.chat import ChatModel
 from solon.datasets import PairWriter, read_discards, read_pairs
@@ -38,6 +39,10 @@ class LabelRequest:
     seed: int = 0
     min_coverage: float = 0.0
     """Share of the comparisons that must be `ok` or `tie`; 0 accepts any."""
+    schedule: Schedule | None = None
+    """Comparisons to rate all completions by before pairing; None: only what the pairing needs."""
+    min_margin: float = 0.0
+    """Of the pairing `threshold`."""
     weights: Weights = field(default_factory=dict[str, float])
     """Factors for the weights of the principles; see `constitution.weighting`."""
     cache: Path | None = None
@@ -87,6 +92,8 @@ async def _label(
         policy=policy,
         n=request.n,
         pairing=request.pairing,
+        schedule=request.schedule,
+        min_margin=request.min_margin,
         seed=request.seed,
         min_coverage=request.min_coverage,
         weights=request.weights,

@@ -14,6 +14,7 @@ from constitution.document import Constitution, load_published
 from constitution.weighting import weighted
 from critic.candidates import Sampling
 from critic.pipeline import label
+from critic.schedules import Schedule
 from critic.tournament import Pairing
 from solon.errors import InvalidInput
 from solon.records import Discard, PreferencePair
@@ -69,6 +70,10 @@ class PreferencesRequest(Strict):
     """Writes `n` completions where a prompt has none."""
     n: Annotated[int, Field(ge=2, le=16)] = 4
     pairing: Pairing = "max_margin"
+    schedule: Schedule | None = None
+    """Comparisons to rate all completions by first; null: only those that the pairing needs."""
+    min_margin: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Of the pairing `threshold`."""
     temperature: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
     max_tokens: Annotated[int, Field(ge=1, le=4096)] = 160
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -169,6 +174,8 @@ async def _label(
         policy=policy,
         n=request.n,
         pairing=request.pairing,
+        schedule=request.schedule,
+        min_margin=request.min_margin,
         seed=request.seed,
         sampling=Sampling(max_tokens=request.max_tokens, temperature=request.temperature),
         min_coverage=0.0,

@@ -61,8 +61,12 @@ class LabelStep(Part):
     type: Literal["label"]
     candidates: Annotated[int, Field(ge=2, le=64)] = 4
     """Completions that the policy writes to each prompt."""
-    pairing: Literal["max_margin", "adjacent", "all", "random"] = "max_margin"
-    """Which of the candidates are compared."""
+    pairing: Literal["max_margin", "adjacent", "all", "random", "threshold"] = "max_margin"
+    """Which of the candidates become pairs."""
+    schedule: Literal["all", "swiss", "chunks"] | None = None
+    """Comparisons to rate all candidates by first; null: only the comparisons that the pairing needs."""
+    min_margin: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Of the pairing `threshold`: how far apart, as the ratings have it, two candidates must be."""
     temperature: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
     max_tokens: Annotated[int, Field(ge=1, le=32768)] = 160
     """Of one completion."""

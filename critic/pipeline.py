@@ -23,6 +23,7 @@ from critic.concurrency import in_order
 from critic.judge import Judge, Usage
 from critic.labelling import Labeller, spent
 from critic.pairs import USABLE
+from critic.schedules import Schedule
 from critic.tournament import Pairing, Tournament
 from solon.chat import ChatModel
 from solon.errors import CoverageTooLow, InvalidInput
@@ -46,6 +47,8 @@ async def label(
     policy: ChatModel | None = None,
     n: int = 4,
     pairing: Pairing = "max_margin",
+    schedule: Schedule | None = None,
+    min_margin: float = 0.0,
     seed: int = 0,
     sampling: Sampling | None = None,
     min_coverage: float = 0.5,
@@ -62,6 +65,8 @@ async def label(
         judge: None only for a constitution of rules that ask no judge.
         policy: writes `n` completions for each row that has none.
         pairing: which completions of a row meet, see `critic.tournament`; two completions meet once.
+        schedule: comparisons to rate all completions by first, see `critic.schedules`; None: only what pairing needs.
+        min_margin: of the pairing `threshold`, see `critic.selection`.
         seed: of candidates, of the order in which given completions are listed, and of `random` pairing.
         min_coverage: in [0, 1]; share of pairs that must be `ok` or `tie`. 0 accepts any, for audits.
         min_principles: how many principles suffice when others fail; None: all that apply.
@@ -75,7 +80,7 @@ async def label(
     sampling = sampling or Sampling()
     by = policy.name if policy else None
     labeller = Labeller(constitution, judge, by, sampling, seed, min_principles, weights or {})
-    job = _Job(labeller, policy, n, pairing, seed, sampling)
+    job = _Job(labeller, policy, n, pairing, schedule, min_margin, seed, sampling)
     coverage = Coverage()
     async with aclosing(in_order(rows, job.label_row, width=max_rows_in_flight)) as results:
         async for items in results:
@@ -137,6 +142,8 @@ class _Job:
     policy: ChatModel | None
     n: int
     pairing: Pairing
+    schedule: Schedule | None
+    min_margin: float
     seed: int
     sampling: Sampling
 
@@ -170,7 +177,7 @@ class _Job:
 
     async def _pairs(
         self, prompt: Prompt, completions: tuple[Completion, ...], extra: dict[str, Any]
-    ) -> list[PreferencePair]:
+    ) -> list[PreferencePair | Discard]:
         usage = Usage()
         rules = await self.labeller.rule_scores(prompt, completions, usage)
 
@@ -179,7 +186,13 @@ class _Job:
             return await self.labeller.compare(comparison, (rules[i], rules[j]), key=(i, j), extra=extra)
 
         tournament = Tournament(len(completions), compare)
-        pairs = await tournament.play(self.pairing, self.seed, prompt.id)
+        pairs = await tournament.play(
+            self.pairing, self.seed, prompt.id, schedule=self.schedule, min_margin=self.min_margin
+        )
+        if not pairs:
+            failed = [pair for pair in tournament.met.values() if pair.status not in USABLE]
+            nothing = Discard(prompt_id=prompt.id, reason="no_pair_selected", detail="no two ratings far enough apart")
+            return [*failed] if failed else [nothing]
         emitted = {pair.id for pair in pairs}
         others = [pair for pair in tournament.met.values() if pair.id not in emitted]
         for other in others:

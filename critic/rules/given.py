@@ -10,13 +10,16 @@ from pydantic import BaseModel, ConfigDict, StrictBool, StrictFloat, StrictInt, 
 from critic.rules.ruleset import RuleSet
 from solon.errors import InvalidInput, NotFound
 
+Value = StrictBool | StrictInt | StrictFloat | Literal["not_applicable"] | None
+"""Of a given proposition; None is unknown."""
+
 
 class Given(BaseModel):
     """One row: values by proposition; other keys are kept and passed through."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
-    propositions: dict[str, StrictBool | StrictInt | StrictFloat | Literal["not_applicable"] | None]
+    propositions: dict[str, Value]
     scope: str | None = None
     response_type: str | None = None
     """Another way to write `scope`, from published rule-based rewards: "Hard Refuse" is the scope `hard_refuse`."""

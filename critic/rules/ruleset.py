@@ -86,18 +86,30 @@ class RuleSet:
         scope = prompt.scope if prompt is not None else "general"
         return self.classify(await self.read(prompt, completion, ask), scope).score
 
-    async def read(self, prompt: Prompt | None, completion: Completion, ask: Ask | None = None) -> Propositions:
-        """The propositions that matter in the prompt's scope, as read, measured and asked; see `score`."""
+    async def read(
+        self,
+        prompt: Prompt | None,
+        completion: Completion,
+        ask: Ask | None = None,
+        given: Mapping[str, Known | None] | None = None,
+    ) -> Propositions:
+        """The propositions that matter in the prompt's scope, as given, read, measured and asked; see `score`.
+
+        Args:
+            given: values that need not be found out.
+        """
         scope = self._known(prompt.scope) if prompt is not None else "general"
         needed = self._needed(scope)
         values: Propositions = {
             name: read(completion.text, prompt) for name, read in self._readers.items() if name in needed
         }
-        questions = self.questions(scope)
+        values.update(given or {})
+        questions = {name: text for name, text in self.questions(scope).items() if name not in values}
         if prompt is not None and ask is not None:
             await self._ask(values, questions, lambda question: ask(prompt, completion, question))
-        expanded = self._expanded(values | dict.fromkeys(questions.keys() - values.keys()))
-        return {name: _recorded(values.get(name), expanded.get(name)) for name in (*values, *questions)}
+        values = {**values, **{name: None for name in questions if name not in values}}
+        expanded = self._expanded(values)
+        return {name: _recorded(value, expanded[name]) for name, value in values.items()}
 
     def classify(self, propositions: Mapping[str, Known | None], scope: str = "general") -> Classification:
         """Derived propositions, class and reward that follow from given values, with no model call.
@@ -133,6 +145,17 @@ class RuleSet:
         return Chances(
             propositions=self._each(statements, propositions), classes=together, rules=self._each(rules, propositions)
         )
+
+    def violations(self, propositions: Mapping[str, Known | None], scope: str = "general") -> dict[str, float]:
+        """P(it is broken) of each rule with a negative reward, where its propositions are answered.
+
+        Args:
+            propositions: as in `RuleScore`; derived ones are worked out anew.
+        """
+        self._known(scope)
+        forbidding = {r.id: when for r, when in self._rules if r.reward < 0 and r.applies(scope)}
+        basic = {name: value for name, value in propositions.items() if name not in self._propositions.derived}
+        return {name: p for name, p in self._each(forbidding, basic).items() if p is not None}
 
     @cached_property
     def _statements(self) -> dict[str, Condition]:
