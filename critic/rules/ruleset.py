@@ -154,7 +154,8 @@ class RuleSet:
         """
         self._known(scope)
         forbidding = {r.id: when for r, when in self._rules if r.reward < 0 and r.applies(scope)}
-        basic = {name: value for name, value in propositions.items() if name not in self._propositions.derived}
+        derived = self._propositions.derived
+        basic: Propositions = {name: value for name, value in propositions.items() if name not in derived}
         return {name: p for name, p in self._each(forbidding, basic).items() if p is not None}
 
     @cached_property
