@@ -96,12 +96,11 @@ def fit(completions: Sequence[Ranked], settings: FitSettings | None = None) -> F
     rewarded = sum(each.reward is not None for each in usable)
     if rewarded not in (0, len(usable)):
         raise InvalidInput("only some completions have a reward", field="rewards", remedy="give all of them one")
-    prompts = sorted({each.prompt for each in usable})
-    held = frozenset(shuffled(prompts, settings.seed, "split")[: round(len(prompts) * settings.held_out)])
-    scale = _scale([each.reward for each in usable if each.reward is not None and each.prompt not in held])
     by_scope: dict[str, list[Ranked]] = defaultdict(list)
     for each in usable:
         by_scope[each.scope].append(each)
+    held = frozenset(prompt for scope, those in by_scope.items() for prompt in _held_out(scope, those, settings))
+    scale = _scale([each.reward for each in usable if each.reward is not None and each.prompt not in held])
     found = {scope: _fit_scope(scope, those, held, scale, settings) for scope, those in by_scope.items()}
     if not any(each.pairs for _, each in found.values()):
         raise InvalidInput(
@@ -115,6 +114,15 @@ def fit(completions: Sequence[Ranked], settings: FitSettings | None = None) -> F
         {scope: report for scope, (_, report) in found.items()},
         len(completions) - len(usable),
     )
+
+
+def _held_out(scope: str, completions: Sequence[Ranked], settings: FitSettings) -> Sequence[str]:
+    """The prompts of a scope that only measure: at least one where any are wanted and two are there."""
+    prompts = sorted({each.prompt for each in completions})
+    count = round(len(prompts) * settings.held_out)
+    if settings.held_out > 0 and len(prompts) > 1:
+        count = min(max(count, 1), len(prompts) - 1)
+    return shuffled(prompts, settings.seed, scope, "split")[:count]
 
 
 def _scale(rewards: Sequence[float]) -> float | None:

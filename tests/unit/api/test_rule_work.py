@@ -97,7 +97,7 @@ async def test_a_judge_answers_the_questions_and_given_answers_are_not_asked(
     first, second = read_lines(tmp_path / "out.jsonl")
     assert (first["best"], second["best"]) == (0, 1)
     assert second["scores"][1]["p_rule"]["kind"] == 0.9
-    assert len(judge.calls) == 2
+    assert judge.calls == 2
 
 
 async def test_fitted_weights_are_written_with_what_made_them_and_decide_what_is_best(
