@@ -98,7 +98,7 @@ async def critique_file(
     check_cast(request.cast, constitution, settings)
     total = sum(1 for _ in read_rows(rows))
     emit(Event(type="step_started", step=STEP, total=total, message="starting the models"))
-    async with opened(settings, models) as served:
+    async with opened(settings, models, emit=emit) as served:
         running = await open_cast(request.cast, constitution, settings, served)
         work = Critiquing(constitution, running, request.plan, request.min_coverage)
         found = await work.write(read_rows(rows), total, out, Ticks(STEP, emit), {"rows": str(rows)})

@@ -20,8 +20,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from solon.chat import ChatModel, OpenAIChat
-from solon.errors import Conflict, ModelUnavailable
+from solon.breaker import Notice
+from solon.chat import ChatModel, OpenAIChat, RetryPolicy
+from solon.errors import Conflict, InvalidInput, ModelUnavailable
 from solon.settings import ModelEntry, Settings
 
 _START_S = 300.0  # importing torch on a busy machine takes its time
@@ -31,8 +32,14 @@ _GRACE_S = 10.0
 class Engines:
     """Chat models by registered name. Use as `async with Engines(settings) as engines`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, patience_s: float | None = None, notice: Notice | None = None) -> None:
+        """Args:
+        patience_s: how long a request waits for a server of somebody else that cannot be reached; None: seconds.
+        notice: told when such a server goes away and when it is back.
+        """
         self._settings = settings
+        self._retry = RetryPolicy(patience_s=patience_s)
+        self._notice = notice
         self._directories: dict[str, Path] = {}
         self._chats: dict[str, ChatModel] = {}
         self._server: LocalServer | None = None
@@ -63,8 +70,20 @@ class Engines:
 
     async def _connect(self, name: str) -> OpenAIChat:
         entry = self._entry(name)
+        if entry.engine == "jury":
+            raise InvalidInput(f"{name!r} is a jury and writes nothing", field="model", remedy="name one of its judges")
         if entry.endpoint is not None:
-            return _client(name, entry, entry.endpoint, entry.model or name, entry.api_key())
+            key = entry.api_key()
+            return OpenAIChat(
+                name,
+                entry.endpoint,
+                entry.model or name,
+                key,
+                entry.max_concurrency,
+                entry.timeout_s,
+                retry=self._retry,
+                notice=self._notice,
+            )
         if entry.engine != "local":
             start = f"solon model serve --engine {entry.engine} {name}"
             remedy = f"start it with `{start}` and set models.{name}.endpoint"
@@ -73,16 +92,13 @@ class Engines:
         if self._server is None:
             self._server = await self._open.enter_async_context(LocalServer())
         await self._server.load(name, directory)
-        return _client(name, entry, self._server.endpoint, name, None)
+        # Our own child does not come back when it is gone: nothing to wait for.
+        return OpenAIChat(name, self._server.endpoint, name, None, entry.max_concurrency, entry.timeout_s)
 
     def _entry(self, name: str) -> ModelEntry:
         if name in self._directories:
             return ModelEntry(kind="policy", engine="local", path=str(self._directories[name]))
         return self._settings.model(name)
-
-
-def _client(name: str, entry: ModelEntry, endpoint: str, model: str, key: str | None) -> OpenAIChat:
-    return OpenAIChat(name, endpoint, model, key, entry.max_concurrency, entry.timeout_s)
 
 
 class LocalServer:

@@ -11,7 +11,10 @@ from solon.records import Record
 class Event(Record):
     """One thing that happened in a run."""
 
-    type: Literal["step_started", "progress", "step_finished", "step_skipped", "run_finished", "run_failed"]
+    type: Literal[
+        "step_started", "progress", "step_finished", "step_skipped", "paused", "resumed", "run_finished", "run_failed"
+    ]
+    """`paused`: a model server cannot be reached and the run waits; `resumed`: it is back."""
     step: str = ""
     """Name of the step, such as `01-label`; empty for the run as a whole."""
     done: int = 0

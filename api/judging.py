@@ -9,10 +9,16 @@ from api.registry import Models
 from constitution.document import Constitution
 from critic.cache import Cache, FileCache
 from critic.judge import Judge
+from critic.judges.logprobs import Logprobs
+from critic.judges.marks import Reward, Score
+from critic.judges.method import Method
+from critic.judges.written import Argued, JsonVerdict
+from critic.jury import Jury, Seat
 from critic.rules import RuleSet
 from solon.errors import InvalidInput
+from solon.families import kin_of
 from solon.records import PreferencePair
-from solon.settings import Settings
+from solon.settings import JudgeOptions, Settings
 
 
 def needs_judge(constitution: Constitution) -> bool:
@@ -23,7 +29,7 @@ def needs_judge(constitution: Constitution) -> bool:
 def check_judge(name: str | None, constitution: Constitution, settings: Settings) -> None:
     """Raises where the constitution needs a judge and none, or no judge, is registered under the name."""
     if name is not None:
-        settings.model(name, "judge")
+        _check_members(name, settings)
     elif needs_judge(constitution):
         raise InvalidInput(
             f"the constitution {constitution.id!r} needs a judge", field="judge", remedy="name a registered judge"
@@ -37,15 +43,31 @@ async def open_judge(
     check_judge(name, constitution, settings)
     if name is None or not needs_judge(constitution):
         return None
+    margin = constitution.combine.tie_margin
+    entry = settings.model(name, "judge")
+    if entry.engine != "jury":
+        return await _single(name, settings, models, cache, margin)
+    seats = [
+        Seat(await _single(member, settings, models, cache, margin), weight) for member, weight in entry.members.items()
+    ]
+    return Jury(name, seats, tie_margin=margin, quorum=entry.quorum)
+
+
+async def _single(name: str, settings: Settings, models: Models, cache: Cache | None, tie_margin: float) -> Judge:
     entry = settings.model(name, "judge")
     # The digest stands for the revision of local weights: judgements of other weights are never taken from the cache.
     revision = entry.revision or (digests.of_model(entry) if entry.engine == "local" else None)
     return Judge(
         await models.chat(name),
-        tie_margin=constitution.combine.tie_margin,
+        method=method_of(entry.judge),
+        min_label_mass=entry.judge.min_label_mass,
+        tie_margin=tie_margin,
+        swap=entry.judge.swap,
+        calibration_temperature=entry.judge.calibration_temperature,
         cache=cache,
         revision=revision,
         server=entry.engine,
+        kin=kin_of(name, settings.models),
     )
 
 
@@ -62,3 +84,34 @@ def opened_cache(path: Path | None) -> Generator[FileCache | None]:
         return
     with FileCache(path) as cache:
         yield cache
+
+
+def method_of(options: JudgeOptions) -> Method:
+    """How a judge with these options is asked."""
+    match options.method:
+        case "logprobs":
+            return Logprobs(options.labels)
+        case "json":
+            return JsonVerdict(options.labels, options.clamp, options.max_tokens)
+        case "cot":
+            return Argued(options.labels, options.clamp, options.samples, options.max_tokens)
+        case "score":
+            return Score(options.scale)
+        case "reward_model":
+            return Reward()
+
+
+def judge_digest(name: str, settings: Settings) -> str:
+    """What tells this judge from others: its model, or models, and how they are asked."""
+    entry = settings.model(name, "judge")
+    asked = entry.model_dump(mode="json", include={"judge", "members", "quorum"})
+    members = {member: judge_digest(member, settings) for member in entry.members}
+    own = digests.of_model(entry) if entry.engine != "jury" else "jury"
+    return digests.of_json({"model": own, "members": members, "asked": asked})
+
+
+def _check_members(name: str, settings: Settings) -> None:
+    """Raises where a jury names what is no single judge."""
+    for member in settings.model(name, "judge").members:
+        if settings.model(member, "judge").engine == "jury":
+            raise InvalidInput("a jury has single judges", field=f"models.{name}.members", remedy="name its judges")

@@ -64,7 +64,7 @@ async def label_file(
     total = sum(1 for _ in read_rows(rows))
     with opened_cache(request.cache) as cache, PairWriter(out, about={"rows": str(rows)}) as writer:
         emit(Event(type="step_started", step=STEP, total=total, message="starting the models"))
-        async with opened(settings, models) as running:
+        async with opened(settings, models, emit=emit) as running:
             judge = await open_judge(request.judge, constitution, settings, running, cache)
             policy = await running.chat(request.policy) if request.policy is not None else None
             await _label(rows, total, writer, request, constitution, judge, policy, Ticks(STEP, emit))

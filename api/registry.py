@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
+from api.events import Emit, Event
+from solon.breaker import Notice, Outage
 from solon.chat import ChatModel
 from solon.settings import Settings
 
@@ -22,12 +24,34 @@ class Models(Protocol):
 
 
 @asynccontextmanager
-async def opened(settings: Settings, models: Models | None = None) -> AsyncGenerator[Models]:
-    """The given models, or engines of our own that are stopped at the end."""
+async def opened(
+    settings: Settings, models: Models | None = None, *, emit: Emit | None = None
+) -> AsyncGenerator[Models]:
+    """The given models, or engines of our own that are stopped at the end.
+
+    Args:
+        emit: of a job, which waits for a model server that cannot be reached, as long as the settings say, and tells.
+    """
     if models is not None:
         yield models
         return
     from api.engines import Engines
 
-    async with Engines(settings) as engines:
+    if emit is None:
+        engines = Engines(settings)
+    else:
+        engines = Engines(settings, patience_s=settings.limits.patience_s, notice=_telling(emit))
+    async with engines:
         yield engines
+
+
+def _telling(emit: Emit) -> Notice:
+    """Passes outages on as events."""
+
+    def notice(outage: Outage) -> None:
+        if outage.over:
+            emit(Event(type="resumed", message=f"model {outage.model!r} is back after {outage.seconds:.0f} s"))
+        else:
+            emit(Event(type="paused", message=f"model {outage.model!r} cannot be reached; waiting for it"))
+
+    return notice

@@ -9,12 +9,13 @@ from typing import Any, Protocol
 from api import digests
 from api.children import Train
 from api.events import Emit, Event
+from api.judging import judge_digest
 from api.recipes import CritiqueRevisionStep, DPOStep, EvaluateStep, LabelStep, Recipe
 from api.registry import Models
 from constitution.digest import content_hash
 from constitution.document import Constitution
 from solon.settings import Settings
-from solon.templates import template_hash
+from solon.templates import JUDGE_TEMPLATES, template_hash
 
 AnyStep = CritiqueRevisionStep | LabelStep | DPOStep | EvaluateStep
 
@@ -56,8 +57,8 @@ class Run:
         judge = self.recipe.judge
         return {
             "constitution": content_hash(self.constitution),
-            "judge": digests.of_model(self.settings.model(judge, "judge")) if judge is not None else "none",
-            "templates": f"{template_hash('judge_pair')}+{template_hash('proposition')}",
+            "judge": judge_digest(judge, self.settings) if judge is not None else "none",
+            "templates": "+".join(template_hash(name) for name in JUDGE_TEMPLATES),
         }
 
     def policy_digest(self) -> str:

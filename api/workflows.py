@@ -67,7 +67,7 @@ async def align(
         with _only_run_in(out):
             constitution = _checked(recipe, settings)
             (out / "recipe.yaml").write_text(write_yaml(recipe.model_dump(mode="json")), encoding="utf-8")
-            async with opened(settings, models) as running:
+            async with opened(settings, models, emit=emit) as running:
                 run = Run(recipe, constitution, settings, out, emit, running, train)
                 for number, step in enumerate(recipe.steps, start=1):
                     await _step(f"{number:02d}-{step.type}", step, run)

@@ -40,7 +40,7 @@ def judgement_key(
     model: str,
     revision: str | None,
     sampling: Mapping[str, Any],
-    labels: tuple[str, str],
+    labels: Sequence[str],
     messages: Sequence[Message],
 ) -> str:
     """SHA-256, in hex, of all that decides a judgement."""

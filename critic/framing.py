@@ -1,16 +1,31 @@
 """Text as it stands in the critic's prompts: conversations and completions neutralised, questions in one line."""
 
+import re
 from functools import lru_cache
+from typing import Final
 
 from critic.markers import neutralise
 from solon.records import Message
 from solon.templates import conversation
+
+DEFAULT_QUESTION: Final = "Which response follows the principle better?"
 
 
 @lru_cache(maxsize=256)  # asked again for every principle and order
 def dialogue(messages: tuple[Message, ...]) -> str:
     """The conversation as lines, with nothing in it that could close a frame of ours."""
     return conversation([Message(role=message.role, content=neutralise(message.content)) for message in messages])
+
+
+def framed(text: str, labels: tuple[str, str]) -> str:
+    """A completion as it stands between [label] and [/label]: it can close neither frame."""
+    text = neutralise(text)
+    return text if labels == ("A", "B") else _markers(labels).sub(lambda found: f"({found[1]}{found[2]})", text)
+
+
+@lru_cache(maxsize=16)
+def _markers(labels: tuple[str, str]) -> re.Pattern[str]:
+    return re.compile(rf"\[\s*(/?)\s*({'|'.join(re.escape(label) for label in labels)})\s*\]")
 
 
 def one_line(text: str) -> str:

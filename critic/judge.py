@@ -1,47 +1,44 @@
 """The judge: which of two completions follows a principle better, and whether a statement holds of one.
 
-Every comparison is put in both orders, one token each, and the verdict is the mean of the two (Lee et al. 2023,
-arXiv:2309.00267): a judge that looks only at the slot comes out at exactly 0.5. The principle comes last in the prompt,
-so all principles of one pair share a prefix in the server's cache. A reply that cannot be used is a status, never a
-number.
+Every comparison is put in both orders, and the verdict is the mean of the two (Lee et al. 2023, arXiv:2309.00267): a
+judge that looks only at the slot comes out at exactly 0.5. How a model is asked is a `critic.judges` method; the
+default reads one token's log-probabilities. The principle comes last in the prompt, so all principles of one pair share
+a prefix in the server's cache. A reply that cannot be used is a status, never a number.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from constitution.document import Principle
-from critic.cache import Cache, judgement_key
+from critic.averaging import Swap, averaged
+from critic.cache import Cache, MemoryCache
 from critic.concurrency import together
-from critic.framing import dialogue, one_line
-from critic.markers import neutralise
-from critic.readings import Reading, read_labels
+from critic.framing import DEFAULT_QUESTION
+from critic.judges.desk import Desk, locks
+from critic.judges.logprobs import SAMPLING, Logprobs, pair_messages
+from critic.judges.method import Marks, Method
+from critic.readings import Reading
+from critic.usage import Usage
 from solon.chat import ChatModel, PromptTooLong, RequestFailed, RequestTimedOut
-from solon.records import Comparison, Completion, Message, Prompt, Status, Verdict, Vote
-from solon.templates import render
+from solon.errors import InvalidInput
+from solon.records import Comparison, Completion, Prompt, Status, Verdict, Vote
 
-DEFAULT_QUESTION: Final = "Which response follows the principle better?"
-SAMPLING: Final[dict[str, Any]] = {"max_tokens": 1, "temperature": 0.0, "top_logprobs": 20}
-"""Of every judge call: the log-probabilities of a tempered distribution would not be the judge's beliefs."""
+__all__ = [
+    "DEFAULT_QUESTION",
+    "SAMPLING",
+    "Answer",
+    "Judge",
+    "Mark",
+    "Usage",
+    "is_decided",
+    "pair_messages",
+    "verdict",
+]
+
+MIN_LABEL_MASS: Final = 0.5
 
 Order = Literal["ab", "ba"]
-
-
-@dataclass
-class Usage:
-    """What judging cost, added up by the calls that were given it."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    judge_calls: int = 0
-    cache_hits: int = 0
-
-    def add(self, other: "Usage") -> None:
-        """Add another account to this one."""
-        self.prompt_tokens += other.prompt_tokens
-        self.completion_tokens += other.completion_tokens
-        self.judge_calls += other.judge_calls
-        self.cache_hits += other.cache_hits
 
 
 @dataclass(frozen=True)
@@ -56,40 +53,67 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """The judge's mark of one completion."""
+
+    status: Status
+    score: float | None = None
+    """In [-1, 1] from a scale, unbounded from a reward model; None unless status is `ok`."""
+    detail: str = ""
+
+
+@dataclass(frozen=True)
 class _Outcome:
     status: Status
-    p_first: float | None = None
-    label_mass: float | None = None
+    reading: Reading = field(default_factory=lambda: Reading(None, None))
     detail: str = ""
     cache_hit: bool = False
 
+    @property
+    def p_first(self) -> float | None:
+        return self.reading.p_first if self.status is Status.OK else None
+
 
 class Judge:
-    """A chat model that judges. `usage` adds up all it was asked."""
+    """A model that judges. `usage` adds up all it was asked."""
 
     def __init__(
         self,
         model: ChatModel,
         *,
-        min_label_mass: float = 0.5,
+        method: Method | None = None,
+        min_label_mass: float = MIN_LABEL_MASS,
         tie_margin: float = 0.1,
+        swap: Swap = "probability",
+        calibration_temperature: float = 1.0,
         cache: Cache | None = None,
         revision: str | None = None,
         server: str | None = None,
+        kin: Collection[str] = (),
     ) -> None:
         """Args:
+        method: how it is asked; by default one token with log-probabilities.
         min_label_mass: with less probability than this on the two labels together, a reply is `off_format`.
         tie_margin: |p - 0.5| * 2 below this is a tie, unless a call says otherwise.
+        swap: where the two orders are averaged, see `critic.averaging`.
+        calibration_temperature: > 0; divides the log-odds of the average (`critic.temperature` fits it).
         revision: of the model's weights; part of the cache key, so give one that changes with them.
         server: what serves the model, such as "vllm 0.32"; for provenance only.
+        kin: registered names of policies of its own family, which it may prefer.
         """
         self.model = model
+        self.method: Method = method or Logprobs()
         self.min_label_mass = min_label_mass
         self.tie_margin = tie_margin
-        self.cache = cache
+        self.swap: Swap = swap
+        self.calibration_temperature = calibration_temperature
+        # Both orders need the same marks: with a cache each is asked for once.
+        self.cache = MemoryCache() if cache is None and self.method.marks_each else cache
         self.revision = revision
         self.server = server
+        self.kin = frozenset(kin)
         self.usage = Usage()
+        self._locks = locks()
 
     @property
     def identity(self) -> dict[str, str | None]:
@@ -100,6 +124,24 @@ class Judge:
             "revision": self.revision,
             "server": self.server,
         }
+
+    @property
+    def sampling(self) -> Mapping[str, Any]:
+        """All that decides a verdict besides the model, the templates and the texts, as provenance records it."""
+        averaging: dict[str, Any] = {} if self.swap == "probability" else {"swap": self.swap}
+        if self.calibration_temperature != 1.0:
+            averaging["calibration_temperature"] = self.calibration_temperature
+        return {**self.method.sampling, **averaging}
+
+    @property
+    def pair_templates(self) -> tuple[str, ...]:
+        """Names of the templates that comparisons use."""
+        return self.method.pair_templates
+
+    @property
+    def question_templates(self) -> tuple[str, ...]:
+        """Names of the templates that yes/no questions use."""
+        return self.method.question_templates
 
     async def compare(
         self,
@@ -113,7 +155,8 @@ class Judge:
         ab, ba = await together(
             (self._vote(comparison, principle, "ab", usage), self._vote(comparison.swap(), principle, "ba", usage))
         )
-        return verdict((ab, ba), self.tie_margin if tie_margin is None else tie_margin)
+        margin = self.tie_margin if tie_margin is None else tie_margin
+        return verdict((ab, ba), margin, swap=self.swap, temperature=self.calibration_temperature)
 
     async def compare_all(
         self,
@@ -135,32 +178,50 @@ class Judge:
 
     async def ask(self, prompt: Prompt, completion: Completion, question: str, *, usage: Usage | None = None) -> Answer:
         """P(yes) for a question about one completion."""
-        messages = render(
-            "proposition",
-            conversation=dialogue(prompt.messages),
-            response=neutralise(completion.text),
-            question=one_line(question),
-        )
-        outcome = await self._choose(messages, ("Yes", "No"), usage)
-        return Answer(outcome.status, outcome.p_first, outcome.label_mass, outcome.detail)
+        desk = self._desk()
+        outcome = await self._outcome(self.method.ask(prompt, completion, question, desk), desk, usage)
+        return Answer(outcome.status, outcome.p_first, outcome.reading.label_mass, outcome.detail)
+
+    async def mark(
+        self, prompt: Prompt, completion: Completion, principle: Principle, *, usage: Usage | None = None
+    ) -> Mark:
+        """The mark of one completion, as direct RLAIF uses it for a reward.
+
+        Raises InvalidInput when the judge's method compares and gives no marks.
+        """
+        method: Any = self.method
+        if not isinstance(method, Marks):
+            raise InvalidInput(
+                f"the judge {self.model.name!r} compares and gives no marks",
+                field="judge",
+                remedy="name one whose method is `score` or `reward_model`",
+            )
+        desk = self._desk()
+        outcome = await self._outcome(method.mark(prompt, completion, principle, desk), desk, usage)
+        score = outcome.reading.score if outcome.status is Status.OK else None
+        return Mark(outcome.status, score, outcome.detail)
+
+    def _desk(self) -> Desk:
+        return Desk(self.model, self.cache, self.revision, self._locks)
 
     async def _vote(self, listed: Comparison, principle: Principle, order: Order, usage: Usage | None) -> Vote:
-        outcome = await self._choose(pair_messages(listed, principle), ("A", "B"), usage)
+        desk = self._desk()
+        outcome = await self._outcome(self.method.prefer(listed, principle, desk), desk, usage)
         return Vote(
             principle=principle.id,
             order=order,
             status=outcome.status,
             p_first=outcome.p_first,
-            label_mass=outcome.label_mass,
+            label_mass=outcome.reading.label_mass,
             detail=outcome.detail,
             cache_hit=outcome.cache_hit,
+            reason=outcome.reading.text,
         )
 
-    async def _choose(self, messages: Sequence[Message], labels: tuple[str, str], usage: Usage | None) -> _Outcome:
+    async def _outcome(self, asking: Coroutine[Any, Any, Reading], desk: Desk, usage: Usage | None) -> _Outcome:
         """One judge call: the only place where a failed request becomes a status. A dead judge still raises."""
-        spent = Usage()
         try:
-            reading = await self._reading(messages, labels, spent)
+            reading = await asking
         except PromptTooLong as error:
             return _Outcome(Status.TRUNCATED, detail=error.message)
         except RequestTimedOut as error:
@@ -168,50 +229,23 @@ class Judge:
         except RequestFailed as error:
             return _Outcome(Status.ERROR, detail=error.message)
         finally:
-            self.usage.add(spent)
+            self.usage.add(desk.spent)
             if usage is not None:
-                usage.add(spent)
-        hit = spent.cache_hits > 0
-        if reading.p_first is None or reading.label_mass < self.min_label_mass:
-            status = Status.REFUSED if reading.refused else Status.OFF_FORMAT
-            return _Outcome(status, None, reading.label_mass, reading.note, hit)
-        return _Outcome(Status.OK, reading.p_first, reading.label_mass, reading.note, hit)
+                usage.add(desk.spent)
+        hit = desk.spent.cache_hits > 0 and desk.spent.judge_calls == 0
+        return _Outcome(self._status(reading), reading, reading.note, hit)
 
-    async def _reading(self, messages: Sequence[Message], labels: tuple[str, str], spent: Usage) -> Reading:
-        key = judgement_key(
-            model=self.model.model, revision=self.revision, sampling=SAMPLING, labels=labels, messages=messages
-        )
-        reading = self.cache.get(key) if self.cache is not None else None
-        if reading is not None:
-            spent.cache_hits += 1
-        else:
-            spent.judge_calls += 1
-            reading = await self._measure(messages, labels)
-            if self.cache is not None:
-                self.cache.put(key, reading)
-        spent.prompt_tokens += reading.prompt_tokens
-        spent.completion_tokens += reading.completion_tokens
-        return reading
-
-    async def _measure(self, messages: Sequence[Message], labels: tuple[str, str]) -> Reading:
-        reply = await self.model.complete(messages, **SAMPLING)
-        try:
-            reading = read_labels(reply.choices[0], labels)
-        except ValueError as error:
-            raise RequestFailed(
-                f"model {self.model.name!r}: {error}", remedy="serve it with log-probabilities (20 or more)"
-            ) from error
-        return Reading(
-            reading.p_first,
-            reading.label_mass,
-            reading.refused,
-            reading.note,
-            reply.prompt_tokens,
-            reply.completion_tokens,
-        )
+    def _status(self, reading: Reading) -> Status:
+        measured = reading.p_first is not None or reading.score is not None
+        enough = reading.label_mass is None or reading.label_mass >= self.min_label_mass
+        if measured and enough:
+            return Status.OK
+        return Status.REFUSED if reading.refused else Status.OFF_FORMAT
 
 
-def verdict(votes: tuple[Vote, Vote], tie_margin: float) -> Verdict:
+def verdict(
+    votes: tuple[Vote, Vote], tie_margin: float, *, swap: Swap = "probability", temperature: float = 1.0
+) -> Verdict:
     """What two votes on one principle, order "ab" then "ba", come to.
 
     p_a = (p_ab + 1 - p_ba) / 2. One failed order makes it `incomplete_swap`; the other order alone is never used.
@@ -220,7 +254,7 @@ def verdict(votes: tuple[Vote, Vote], tie_margin: float) -> Verdict:
     if ab.p_first is None or ba.p_first is None:
         both = ab.p_first is None and ba.p_first is None
         return Verdict(principle=ab.principle, status=ab.status if both else Status.INCOMPLETE_SWAP, votes=votes)
-    p_a = 0.5 + (ab.p_first - ba.p_first) / 2
+    p_a = averaged(ab.p_first, ba.p_first, swap, temperature)
     return Verdict(
         principle=ab.principle,
         status=Status.OK if is_decided(p_a, tie_margin) else Status.TIE,
@@ -233,15 +267,3 @@ def verdict(votes: tuple[Vote, Vote], tie_margin: float) -> Verdict:
 def is_decided(p: float, tie_margin: float) -> bool:
     """Whether |p - 0.5| * 2 reaches the tie margin; exactly 0.5 never does."""
     return p != 0.5 and abs(p - 0.5) * 2 >= tie_margin - 1e-9
-
-
-def pair_messages(listed: Comparison, principle: Principle) -> tuple[Message, Message]:
-    """The exact prompt of one vote. The principle is shown as one line, so wrapping it differently changes nothing."""
-    return render(
-        "judge_pair",
-        conversation=dialogue(listed.prompt.messages),
-        a=neutralise(listed.a.text),
-        b=neutralise(listed.b.text),
-        principle=one_line(principle.text),
-        question=one_line(principle.compare or DEFAULT_QUESTION),
-    )

@@ -11,7 +11,7 @@ from constitution.document import Constitution, Principle
 from constitution.weighting import Weights
 from critic.candidates import Sampling
 from critic.concurrency import together
-from critic.judge import SAMPLING, Judge, Usage
+from critic.judge import Judge, Usage
 from critic.pairs import label
 from critic.rules import RuleSet
 from critic.suspicion import flags as suspicion_flags
@@ -99,18 +99,31 @@ class Labeller:
             pair_id=self._id(comparison, key),
             provenance=spent(self._made_of(comparison), usage),
             extra=extra or {},
+            flags=self._kinship(comparison),
             min_principles=self.min_principles,
         )
 
+    def _kinship(self, comparison: Comparison) -> tuple[str, ...]:
+        """`own_family` where one side, and not the other, was written by a policy of the judge's family.
+
+        With both sides from it, self-preference favours neither.
+        """
+        kin = self.judge.kin if self.judge is not None else frozenset[str]()
+        return ("own_family",) if (comparison.a.model in kin) != (comparison.b.model in kin) else ()
+
     def _provenance(self, asks: bool) -> Provenance:
-        sampling = {"judge": SAMPLING} if self.judge is not None else {}
+        judge = self.judge
+        sampling = {"judge": dict(judge.sampling)} if judge is not None else {}
         by: dict[str, Any] = {
-            "judge": self.judge.identity if self.judge is not None else {},
+            "judge": judge.identity if judge is not None else {},
             "policy": self.policy,
             "sampling": sampling | ({"policy": asdict(self.sampling)} if self.sampling is not None else {}),
             "seed": self.seed,
         }
-        return text_provenance(self.constitution, asks, self.weights).model_copy(update=by)
+        if judge is None:
+            return text_provenance(self.constitution, asks, self.weights).model_copy(update=by)
+        templates = (judge.pair_templates, judge.question_templates)
+        return text_provenance(self.constitution, asks, self.weights, *templates).model_copy(update=by)
 
     def _made_of(self, comparison: Comparison) -> Provenance:
         if any(each.finish_reason != "given" for each in (comparison.a, comparison.b)):
@@ -127,23 +140,23 @@ class Labeller:
         return "pref_" + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:26]
 
 
-def text_provenance(constitution: Constitution, asks: bool, weights: Weights) -> Provenance:
+def text_provenance(
+    constitution: Constitution,
+    asks: bool,
+    weights: Weights,
+    pair_templates: Sequence[str] = ("judge_pair",),
+    question_templates: Sequence[str] = ("proposition",),
+) -> Provenance:
     """The part of a label's provenance that is text: the constitution, its parts, and the templates.
 
     Args:
         asks: whether some rule depends on a question to the judge.
         weights: those that the constitution was read with.
+        pair_templates, question_templates: of the judge's method.
     """
-    templates = ["judge_pair"] * bool(constitution.principles) + ["proposition"] * asks
-    return Provenance(
-        constitution=constitution.id,
-        constitution_version=constitution.version,
-        constitution_hash=content_hash(constitution),
-        principle_hashes={each.id: principle_hash(each) for each in constitution.principles},
-        proposition_hashes=question_hashes(constitution) if asks else {},
-        weights=dict(weights),
-        template_hash="+".join(template_hash(name) for name in templates),
-    )
+    templates = [*(pair_templates if constitution.principles else ()), *(question_templates if asks else ())]
+    asked = {"proposition_hashes": question_hashes(constitution) if asks else {}, "weights": dict(weights)}
+    return origin(constitution, templates).model_copy(update=asked)
 
 
 def labelled(

@@ -17,6 +17,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from solon.chat import ChatChoice, ChatReply, TokenLogprob
 from solon.errors import SolonError
@@ -35,6 +36,7 @@ class Call:
     """0 for the first call this fake received."""
     seed: int | None
     n: int
+    json_schema: Mapping[str, Any] | None = None
 
     @property
     def text(self) -> str:
@@ -80,9 +82,10 @@ class ScriptedChat:
         seed: int | None = None,
         stop: Sequence[str] = (),
         top_logprobs: int = 0,
+        json_schema: Mapping[str, Any] | None = None,
     ) -> ChatReply:
         """What the script says of this call."""
-        call = Call(tuple(messages), self.calls, seed, n)
+        call = Call(tuple(messages), self.calls, seed, n, json_schema)
         self.calls += 1
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)

@@ -19,6 +19,14 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 """In [0, 1]."""
 
 
+def _is_empty(value: str | tuple[object, ...]) -> bool:
+    return not value
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class Record(BaseModel):
     """Frozen, strict about unknown fields, documented under each field."""
 
@@ -104,6 +112,21 @@ class Vote(Record):
     detail: str = ""
     """Why the call failed, for people."""
     cache_hit: bool = False
+    reason: str = Field(default="", exclude_if=_is_empty)
+    """What the judge wrote before it decided; empty for judges that answer with one token."""
+
+
+class Juror(Record):
+    """What one judge of a jury says of a comparison under one principle."""
+
+    judge: str
+    """Registered name."""
+    weight: float
+    status: Status
+    p_a: Probability | None = None
+    """Its own mean over both orders; None unless status is `ok` or `tie`."""
+    consistent: bool | None = None
+    votes: tuple[Vote, ...] = ()
 
 
 class Verdict(Record):
@@ -116,6 +139,11 @@ class Verdict(Record):
     consistent: bool | None = None
     """Whether both orders prefer the same completion."""
     votes: tuple[Vote, ...] = ()
+    """One per order; of a jury, the weighted means of its judges' votes."""
+    disagreement: Annotated[float, Field(ge=0.0, le=0.5)] | None = Field(default=None, exclude_if=_is_none)
+    """Weighted standard deviation of the judges' p_a; None for a single judge."""
+    jurors: tuple[Juror, ...] = Field(default=(), exclude_if=_is_empty)
+    """The judges of a jury, those that failed included; empty for a single judge."""
 
 
 class RuleScore(Record):

@@ -20,6 +20,8 @@ BUILTIN = "builtin:"
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 """Name that a model is registered under."""
 Kind = Literal["policy", "judge", "reward"]
+CompletionLabel = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]{1,12}$")]
+"""What a completion is called in a judge's prompt."""
 
 
 class Part(BaseModel):
@@ -28,12 +30,43 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+class JudgeOptions(Part):
+    """How a registered judge is asked, and what is made of its answers; see docs/judges.md."""
+
+    method: Literal["logprobs", "json", "cot", "score", "reward_model"] = "logprobs"
+    labels: tuple[CompletionLabel, CompletionLabel] = ("A", "B")
+    """What the two completions are called in the prompt; `solon model calibrate` says which suit the judge."""
+    min_label_mass: float = Field(default=0.5, ge=0, le=1)
+    """With less probability than this on the labels together, an answer is `off_format`."""
+    swap: Literal["probability", "logit"] = "probability"
+    """Where the two orders are averaged."""
+    calibration_temperature: float = Field(default=1.0, gt=0, le=100)
+    """Divides the log-odds of the average; `solon model calibrate` fits it."""
+    clamp: tuple[float, float] = (0.40, 0.60)
+    """json, cot: bounds of a probability that follows a written argument; [0, 1] takes it as it is."""
+    max_tokens: int = Field(default=512, ge=1, le=32768)
+    """json, cot: of the reason or argument."""
+    samples: int = Field(default=1, ge=1, le=64)
+    """cot: arguments per order; more than one are sampled at temperature 1."""
+    scale: int = Field(default=10, ge=2, le=10)
+    """score: marks go from 1 to here."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> "JudgeOptions":
+        if self.labels[0] == self.labels[1]:
+            raise ValueError("`labels` must differ")
+        if not 0 <= self.clamp[0] <= 0.5 <= self.clamp[1] <= 1:
+            raise ValueError("`clamp` must be two probabilities around 0.5, such as [0.40, 0.60]")
+        return self
+
+
 class ModelEntry(Part):
     """A registered model: what it is for and where it is."""
 
     kind: Kind
-    engine: Literal["local", "vllm", "openai"] = "local"
-    """local: served by our own small server from `path`; vllm, openai: a server that runs already, at `endpoint`."""
+    engine: Literal["local", "vllm", "openai", "jury"] = "local"
+    """local: served by our own small server from `path`; vllm, openai: a server that runs already, at `endpoint`;
+    jury: several registered judges as one."""
     path: str | None = None
     """Model directory, or `builtin:NAME` for one that is shipped."""
     endpoint: str | None = None
@@ -42,6 +75,15 @@ class ModelEntry(Part):
     """The name that the server knows it by; None: the registered name."""
     revision: str | None = None
     """Recorded in the provenance of labels."""
+    judge: JudgeOptions = JudgeOptions()
+    """Of a judge: how it is asked."""
+    members: dict[ModelName, float] = Field(default_factory=dict)
+    """Of a jury: registered judges and their weights, relative to each other."""
+    quorum: int | None = Field(default=None, ge=1)
+    """Of a jury: how many judges suffice when others fail; None: all."""
+    family: str | None = None
+    """Models of one family share their ways of writing; None: taken from the name of the model, where that tells. A
+    pair of which only one side was written by the judge's own family is flagged."""
     api_key_env: str | None = None
     """Name of the environment variable that holds the endpoint's key."""
     max_concurrency: int = Field(default=64, ge=1, le=4096)
@@ -51,7 +93,13 @@ class ModelEntry(Part):
     def _can_be_found(self) -> "ModelEntry":
         if self.engine == "local" and not self.path:
             raise ValueError("engine `local` needs `path`")
-        if self.engine != "local" and not (self.endpoint or self.path):
+        if self.engine == "jury" and (self.kind != "judge" or not self.members):
+            raise ValueError("engine `jury` needs kind `judge` and `members`")
+        if self.engine != "jury" and self.members:
+            raise ValueError("`members` belong to engine `jury`")
+        if any(weight <= 0 for weight in self.members.values()):
+            raise ValueError("the weights of `members` must be greater than 0")
+        if self.engine not in ("local", "jury") and not (self.endpoint or self.path):
             raise ValueError(f"engine `{self.engine}` needs `endpoint`")
         if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
             raise ValueError("`endpoint` must begin with http:// or https://")
@@ -86,7 +134,10 @@ def _builtin(name: str) -> Path:
 
 
 class Limits(Part):
-    """How much the service takes on at once."""
+    """How much the service takes on at once, and how long it waits."""
+
+    patience_s: float = Field(default=900.0, ge=0)
+    """How long a job waits for a model server that cannot be reached, before it fails."""
 
     queued_jobs: int = Field(default=32, ge=0)
     """Jobs that may wait; one more is answered 429."""
@@ -138,8 +189,14 @@ class Settings(Part):
 
 
 _BUILTIN_MODELS = {
-    "starter": {"kind": "policy", "engine": "local", "path": "builtin:starter"},
-    "starter-judge": {"kind": "judge", "engine": "local", "path": "builtin:starter-judge"},
+    "starter": {"kind": "policy", "engine": "local", "path": "builtin:starter", "family": "starter"},
+    "starter-judge": {
+        "kind": "judge",
+        "engine": "local",
+        "path": "builtin:starter-judge",
+        "family": "starter",
+        "judge": {"scale": 5},  # what it was taught to answer on
+    },
 }
 
 _PREFIX = "SOLON_"

@@ -14,6 +14,17 @@ from jinja2 import Environment, StrictUndefined
 from solon.records import Message
 
 _FOLDER = files("critic").joinpath("prompts")
+JUDGE_TEMPLATES = (
+    "judge_pair",
+    "proposition",
+    "judge_json",
+    "proposition_json",
+    "judge_argue",
+    "judge_conclude",
+    "score",
+)
+"""All that a judge may be asked with."""
+
 _ENVIRONMENT = Environment(undefined=StrictUndefined, keep_trailing_newline=False, autoescape=False)
 
 

@@ -231,7 +231,7 @@ def single_questions(
         if rng.random() < 0.12:
             wording = principle(criterion, direction, rng, split)
             score = str(round(1 + 4 * (standing if direction == 1 else 1 - standing)))
-            text = chat_text(render("score", principle=wording.principle, **shared))
+            text = chat_text(render("score", principle=wording.principle, most="5", **shared))
             answers = ((score, 1.0),)
             texts.append(Question(text, answers, about=(criterion, direction), phrases=wording.phrases[:1]))
         elif answer is not None:
@@ -303,21 +303,14 @@ def draw_single(rng: random.Random, split: Split, *, count: int) -> QuestionSet:
 
 def _pair_text(pair: Pair, wording: Wording) -> str:
     if not wording.principle:  # a question about one side, used in training only
-        text = chat_text(
-            render("judge_pair", conversation=_conversation(pair.prompt), a=pair.a, b=pair.b, principle="", question="")
-        )
+        text = chat_text(render("judge_pair", **_sides(pair), principle="", question=""))
         head = text[: text.index("[/B]") + len("[/B]")]
         return f"{head}\n\nQuestion: {wording.question}\nAnswer with Yes or No.{END_TOKEN}{ROLE_TOKENS['assistant']}"
-    return chat_text(
-        render(
-            "judge_pair",
-            conversation=_conversation(pair.prompt),
-            a=pair.a,
-            b=pair.b,
-            principle=wording.principle,
-            question=wording.question,
-        )
-    )
+    return chat_text(render("judge_pair", **_sides(pair), principle=wording.principle, question=wording.question))
+
+
+def _sides(pair: Pair) -> dict[str, str]:
+    return {"conversation": _conversation(pair.prompt), "a": pair.a, "b": pair.b, "first": "A", "second": "B"}
 
 
 def _question_set(

@@ -43,7 +43,9 @@ def pair_default_question() -> tuple[Message, ...]:
 
 
 def score() -> tuple[Message, ...]:
-    return render("score", conversation=conversation(PROMPT.messages[:2]), response=KIND.text, principle="Be complete.")
+    return render(
+        "score", conversation=conversation(PROMPT.messages[:2]), response=KIND.text, principle="Be complete.", most="5"
+    )
 
 
 def critique() -> tuple[Message, ...]:

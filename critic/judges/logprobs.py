@@ -1,0 +1,73 @@
+"""The default: the completions side by side, one token, and the log-probabilities of two labels.
+
+Source: Bai et al. 2022, arXiv:2212.08073, section 4 (soft labels); Lee et al. 2023, arXiv:2309.00267.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from constitution.document import Principle
+from critic.framing import DEFAULT_QUESTION, dialogue, framed, one_line
+from critic.judges.desk import Desk
+from critic.markers import neutralise
+from critic.readings import Reading
+from solon.records import Comparison, Completion, Message, Prompt
+from solon.templates import render
+
+SAMPLING: Final[dict[str, Any]] = {"max_tokens": 1, "temperature": 0.0, "top_logprobs": 20}
+"""Of a one-token judge call: the log-probabilities of a tempered distribution would not be the judge's beliefs."""
+LABELS: Final = ("A", "B")
+ANSWERS: Final = ("Yes", "No")
+
+
+@dataclass(frozen=True)
+class Logprobs:
+    """Reads the first token."""
+
+    labels: tuple[str, str] = LABELS
+    """What the completions are called in the prompt, first and second."""
+
+    name: ClassVar[str] = "logprobs"
+    pair_templates: ClassVar[tuple[str, ...]] = ("judge_pair",)
+    question_templates: ClassVar[tuple[str, ...]] = ("proposition",)
+    marks_each: ClassVar[bool] = False
+
+    @property
+    def sampling(self) -> Mapping[str, Any]:
+        """The request's parameters; the labels where they are not A and B."""
+        return SAMPLING if self.labels == LABELS else SAMPLING | {"labels": list(self.labels)}
+
+    async def prefer(self, listed: Comparison, principle: Principle, desk: Desk) -> Reading:
+        """See `Method.prefer`."""
+        return await desk.labels(pair_messages(listed, principle, self.labels), self.labels, SAMPLING)
+
+    async def ask(self, prompt: Prompt, completion: Completion, question: str, desk: Desk) -> Reading:
+        """See `Method.ask`."""
+        return await desk.labels(question_messages(prompt, completion, question), ANSWERS, SAMPLING)
+
+
+def pair_messages(
+    listed: Comparison, principle: Principle, labels: tuple[str, str] = LABELS, template: str = "judge_pair"
+) -> tuple[Message, Message]:
+    """The exact prompt of one vote. The principle is shown as one line, so wrapping it differently changes nothing."""
+    return render(
+        template,
+        conversation=dialogue(listed.prompt.messages),
+        a=framed(listed.a.text, labels),
+        b=framed(listed.b.text, labels),
+        first=labels[0],
+        second=labels[1],
+        principle=one_line(principle.text),
+        question=one_line(principle.compare or DEFAULT_QUESTION),
+    )
+
+
+def question_messages(prompt: Prompt, completion: Completion, question: str) -> tuple[Message, Message]:
+    """The exact prompt of a yes/no question."""
+    return render(
+        "proposition",
+        conversation=dialogue(prompt.messages),
+        response=neutralise(completion.text),
+        question=one_line(question),
+    )
