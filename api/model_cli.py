@@ -1,4 +1,4 @@
-"""`solon model ls | serve | import-llama2c`: the registered models."""
+"""`solon model ls | serve | calibrate | import-llama2c`: the registered models."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from api.terminal import print_table, settings, write, write_json
+from api.terminal import print_table, run, settings, write, write_json
 from solon.errors import Failed, InvalidInput
 
 app = typer.Typer(no_args_is_help=True)
@@ -27,7 +27,7 @@ def list_models(context: typer.Context, as_json: AsJson = False) -> None:
         return
     table = Table("name", "kind", "engine", "where")
     for name, entry in sorted(models.items()):
-        table.add_row(name, entry.kind, entry.engine, entry.endpoint or entry.path or "")
+        table.add_row(name, entry.kind, entry.engine, entry.endpoint or entry.path or ", ".join(entry.members))
     print_table(table)
 
 
@@ -56,6 +56,28 @@ def serve(
         entry.api_key()
         command += ["--api-key-env", entry.api_key_env]
     os.execve(sys.executable, command, child_environment())
+
+
+@app.command("calibrate")
+def calibrate(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="JUDGE", help="Registered judge.")],
+    rows: Annotated[Path, typer.Argument(metavar="IN.jsonl", help="Comparisons with people's verdicts.")],
+    constitution: Annotated[str, typer.Option(metavar="ID", help="Published id, or a file.")],
+    principle: Annotated[
+        str | None, typer.Option(metavar="ID", help="The one that asks what people were asked; default: each.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the labels a judge answers with and the temperature that makes its probabilities honest."""
+    from api.judge_calibration import calibrate as work
+    from api.judge_calibration import show_calibration
+
+    found = run(work(name, rows, constitution, settings(context), principle=principle))
+    if as_json:
+        write_json(found)
+    else:
+        show_calibration(found)
 
 
 @app.command("import-llama2c")

@@ -102,7 +102,7 @@ class FileCache(MemoryCache):
         """Keep the reading and append it to the file."""
         if self.get(key) is None:
             super().put(key, reading)
-            os.write(self._file, json.dumps({"key": key, **asdict(reading)}).encode() + b"\n")
+            os.write(self._file, json.dumps({"key": key, **_written(reading)}).encode() + b"\n")
 
     def _load(self) -> None:
         whole = True
@@ -116,9 +116,21 @@ class FileCache(MemoryCache):
             os.write(self._file, b"\n")
 
 
+_MOSTLY_EMPTY = ("text", "score", "scale")
+
+
+def _written(reading: Reading) -> dict[str, Any]:
+    """The reading's fields, without those that most methods leave empty."""
+    return {
+        name: value
+        for name, value in asdict(reading).items()
+        if name not in _MOSTLY_EMPTY or value not in ("", None, ())
+    }
+
+
 def _entry(line: bytes) -> tuple[str, Reading] | None:
     try:
         values = json.loads(line)
-        return values.pop("key"), Reading(**values)
+        return values.pop("key"), Reading(**values | {"scale": tuple(values.get("scale", ()))})
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -3,8 +3,8 @@
     p_cal = s(logit(p) / T)         T > 1: the judge was too sure; T < 1: not sure enough
 
 T is fitted by the negative log-likelihood of people's decided verdicts. Only T is applied: 0.5 stays 0.5, and
-exchanging the completions still mirrors a verdict. A second fit adds a shift c; after averaging both orders it should be 0, and
-what it is tells whether the position still matters.
+exchanging the completions still mirrors a verdict. A second fit adds a shift c; after averaging both orders it should
+be 0, and what it is tells whether the position still matters.
 
 Source: Guo et al. 2017, arXiv:1706.04599 (temperature scaling).
 """
@@ -14,9 +14,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from critic.averaging import logit, sigmoid
+import numpy as np
+import numpy.typing as npt
+
+from critic.averaging import logit
 from solon.errors import InvalidInput
 
+Vector = npt.NDArray[np.float64]
 Judged = tuple[float, bool]
 """(P(a is better), whether people say that a is better)."""
 
@@ -25,6 +29,7 @@ LEAST_PAIRS: Final = 30
 _RANGE: Final = (1 / 20, 20.0)
 """Bounds of T: a judge that is always right would have T = 0."""
 _STEPS: Final = 60
+_RIDGE: Final = 1e-3
 
 
 @dataclass(frozen=True)
@@ -46,39 +51,35 @@ def fit_temperature(judged: Sequence[Judged]) -> Calibration:
             f"{len(judged)} pairs that people and judge looked at are too few to calibrate on",
             remedy=f"give at least {LEAST_PAIRS} rows with `label` or `votes`, or `chosen` and `rejected`",
         )
-    odds = [(logit(p), 1.0 if first else 0.0) for p, first in judged]
+    odds = np.array([logit(p) for p, _ in judged])
+    wins = np.array([1.0 if first else 0.0 for _, first in judged])
     low, high = (math.log(bound) for bound in _RANGE)
-    temperature = math.exp(_least(lambda t: _loss(odds, math.exp(-t), 0.0), low, high))
+    temperature = math.exp(_least(lambda t: _loss(odds / math.exp(t), wins), low, high))
     return Calibration(
-        n=len(odds),
+        n=len(judged),
         temperature=temperature,
-        loss_before=_loss(odds, 1.0, 0.0),
-        loss_after=_loss(odds, 1 / temperature, 0.0),
-        shift=_shift(odds),
+        loss_before=_loss(odds, wins),
+        loss_after=_loss(odds / temperature, wins),
+        shift=_shift(odds, wins),
     )
 
 
-def _loss(odds: Sequence[tuple[float, float]], scale: float, shift: float) -> float:
-    return sum(_log1pexp(z) - y * z for z, y in ((scale * x + shift, y) for x, y in odds)) / len(odds)
+def _loss(odds: Vector, wins: Vector) -> float:
+    """Mean negative log-likelihood of the wins under these log-odds, in nats."""
+    return float(np.mean(np.logaddexp(0.0, odds) - wins * odds))
 
 
-def _shift(odds: Sequence[tuple[float, float]]) -> float:
+def _shift(odds: Vector, wins: Vector) -> float:
     """c by Newton's method on (1/T, c), a convex problem; a ridge keeps it finite on separable pairs."""
-    scale, shift, ridge = 1.0, 0.0, 1e-3
+    features = np.stack([odds, np.ones_like(odds)], axis=1)
+    weights = np.array([1.0, 0.0])
     for _ in range(_STEPS):
-        g0, g1 = ridge * scale, ridge * shift
-        h00 = h11 = ridge
-        h01 = 0.0
-        for x, y in odds:
-            p = sigmoid(scale * x + shift)
-            w = p * (1 - p) / len(odds)
-            g0, g1 = g0 + (p - y) * x / len(odds), g1 + (p - y) / len(odds)
-            h00, h01, h11 = h00 + w * x * x, h01 + w * x, h11 + w
-        determinant = h00 * h11 - h01 * h01
-        step0, step1 = (h11 * g0 - h01 * g1) / determinant, (h00 * g1 - h01 * g0) / determinant
-        damping = min(1.0, 2.0 / max(abs(step0), abs(step1), 1e-12))
-        scale, shift = scale - damping * step0, shift - damping * step1
-    return shift
+        p = 0.5 * (1 + np.tanh(features @ weights / 2))
+        gradient = features.T @ (p - wins) / len(wins) + _RIDGE * weights
+        curvature = (features.T * (p * (1 - p))) @ features / len(wins) + _RIDGE * np.eye(2)
+        step = np.linalg.solve(curvature, gradient)
+        weights = weights - step * min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-12))
+    return float(weights[1])
 
 
 def _least(loss: Callable[[float], float], low: float, high: float) -> float:
@@ -97,8 +98,3 @@ def _least(loss: Callable[[float], float], low: float, high: float) -> float:
             d = a + ratio * (b - a)
             at_d = loss(d)
     return (a + b) / 2
-
-
-def _log1pexp(z: float) -> float:
-    """ln(1 + exp(z)), without overflow."""
-    return max(z, 0.0) + math.log1p(math.exp(-abs(z)))

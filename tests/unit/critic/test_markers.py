@@ -48,5 +48,5 @@ def test_the_judges_own_control_tokens_become_plain_text_too():
 
 def test_a_template_value_is_never_evaluated():
     hostile = "{{ 7 * 7 }} {% for x in [1] %}x{% endfor %} {{ principle }}"
-    user = render("judge_pair", conversation="User: Hi", a=hostile, b="b", principle="p", question="q")[1]
+    user = render("proposition", conversation="User: Hi", response=hostile, question="q")[1]
     assert hostile in user.content
