@@ -7,13 +7,15 @@ from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from api import critiques, health, jobs, preferences, problems
+from api import constitutions, critiques, drafts, health, jobs, preferences, problems
 from api import models as model_routes
+from api.libraries import open_store
 from api.registry import Models, opened
 from api.runner import Command, Runner, align_command
 from api.services import Gate, Services
 from api.store.jobs import JobStore
 from api.store.tables import open_database
+from constitution.editing import Editor
 from solon import __version__
 from solon.settings import Settings
 
@@ -26,7 +28,8 @@ def create_app(settings: Settings, *, models: Models | None = None, command: Com
     Raises InvalidInput where the database cannot be opened.
     """
 
-    store = JobStore(open_database(settings.database))
+    engine = open_database(settings.database)
+    store, editor = JobStore(engine), Editor(open_store(settings, engine))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -34,7 +37,7 @@ def create_app(settings: Settings, *, models: Models | None = None, command: Com
             served = await stack.enter_async_context(opened(settings, models))
             runner = await stack.enter_async_context(Runner(store, settings, command))
             gate = Gate(settings.limits.requests_in_flight)
-            app.state.services = Services(settings, store, runner, served, gate)
+            app.state.services = Services(settings, store, editor, runner, served, gate)
             yield
 
     app = FastAPI(
@@ -49,6 +52,6 @@ def create_app(settings: Settings, *, models: Models | None = None, command: Com
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
     app.add_middleware(problems.PlainErrors)
     problems.install(app)
-    for noun in (preferences, critiques, model_routes, jobs, health):
+    for noun in (preferences, constitutions, drafts, critiques, model_routes, jobs, health):
         app.include_router(noun.router)
     return app

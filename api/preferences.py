@@ -1,5 +1,6 @@
 """/v1/preferences: prompts in, labelled preference pairs out, now. Small batches; files go through `solon label`."""
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.judging import open_judge
 from api.reweighting import reweight
 from api.services import Page, Services, Use
-from constitution.document import Constitution, load_published
+from constitution.document import Constitution
 from constitution.weighting import weighted
 from critic.candidates import Sampling
 from critic.pipeline import label
@@ -61,7 +62,7 @@ class PreferencesRequest(Strict):
     """Prompts to label."""
 
     constitution: Annotated[str, Field(min_length=1, max_length=100)]
-    """Published id, or `id@version`."""
+    """Published id, `id@version` or `id@label`."""
     judge: ModelName | None = None
     policy: ModelName | None = None
     """Writes `n` completions where a prompt has none."""
@@ -93,7 +94,7 @@ class Labelled(Page[PreferencePair | Discard]):
 @router.post("")
 async def create_preferences(request: PreferencesRequest, services: Use) -> Labelled:
     """A label with its votes for each comparison, or the reason why there is none."""
-    constitution = weighted(load_published(request.constitution), request.weights)
+    constitution = weighted(await _constitution(request.constitution, services), request.weights)
     rows = _rows(request, constitution, services)
     with services.gate.enter():
         items = await _label(request, constitution, rows, services)
@@ -101,10 +102,15 @@ async def create_preferences(request: PreferencesRequest, services: Use) -> Labe
 
 
 @router.post("/reweight")
-async def reweight_preferences(request: ReweightRequest) -> Labelled:
+async def reweight_preferences(request: ReweightRequest, services: Use) -> Labelled:
     """The labels that the pairs' votes come to under other weights; no model is asked and nothing is stored."""
-    items, _ = await reweight(request.pairs, load_published(request.constitution), request.weights)
+    constitution = await _constitution(request.constitution, services)
+    items, _ = await reweight(request.pairs, constitution, request.weights)
     return _labelled(items)
+
+
+async def _constitution(reference: str, services: Services) -> Constitution:
+    return await asyncio.to_thread(services.constitutions.library.load, reference)
 
 
 def _labelled(items: list[PreferencePair | Discard]) -> Labelled:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from api.registry import Models
 from api.runner import Runner
 from api.store.jobs import JobStore
+from constitution.editing import Editor
 from solon.errors import Busy
 from solon.settings import Settings
 
@@ -39,6 +40,7 @@ class Services:
 
     settings: Settings
     jobs: JobStore
+    constitutions: Editor
     runner: Runner
     models: Models
     gate: Gate

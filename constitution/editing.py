@@ -15,7 +15,7 @@ from constitution.patching import patched
 from constitution.problems import Problem
 from constitution.schema import Constitution
 from constitution.source import MAX_BYTES, read
-from constitution.store import Draft, Label, Note, Precondition, Store, Text, Version
+from constitution.store import Draft, Label, Note, Precondition, Store, Text, Version, is_id, no_draft
 from solon.errors import Conflict, InvalidInput
 
 Gate = Callable[[Constitution], None]
@@ -39,6 +39,12 @@ class Editor:
         self.store = store
         self.library = Library(store)
 
+    def draft(self, constitution: str, name: str) -> Draft:
+        """The draft; raises NotFound."""
+        if not is_id(constitution) or not is_id(name):
+            raise no_draft()
+        return self.store.draft(constitution, name)
+
     def save_draft(self, constitution: str, name: str, raw: bytes, precondition: Precondition, note: Note) -> Draft:
         """The draft with its new text, which may be unfinished or wrong; `check_draft` says what is wrong.
 
@@ -46,6 +52,7 @@ class Editor:
             InvalidInput: it is no text, or longer than a constitution may be.
             PreconditionFailed: somebody else was quicker.
         """
+        _check_names(constitution=constitution, draft=name)
         if len(raw) > MAX_BYTES:
             raise InvalidInput(f"the text has more than {MAX_BYTES} bytes", remedy="split it")
         try:
@@ -58,17 +65,18 @@ class Editor:
         self, constitution: str, name: str, patch: Mapping[str, Any], precondition: Precondition, note: Note
     ) -> Draft:
         """The draft after a merge patch, see `constitution.patching`."""
-        draft = self.store.draft(constitution, name)
+        draft = self.draft(constitution, name)
         precondition.check(draft.etag)
         return self.save_draft(constitution, name, patched(draft.raw, patch), Precondition(draft.etag), note)
 
     def remove_draft(self, constitution: str, name: str, precondition: Precondition, note: Note) -> None:
         """The draft is gone."""
+        _check_names(constitution=constitution, draft=name)
         self.store.remove_draft(constitution, name, precondition, note)
 
     def check_draft(self, constitution: str, name: str) -> Checked:
         """Everything that stands in the way of publishing the draft's text."""
-        draft = self.store.draft(constitution, name)
+        draft = self.draft(constitution, name)
         found, problems = check(draft.raw, parents=self.library.load)
         if found is not None and found.id != constitution:
             problems = (*problems, Problem(f"the id is not {constitution}", "it must be that of the draft", field="id"))
@@ -99,7 +107,7 @@ class Editor:
             InvalidInput: the text is no constitution of this id, or there is no line for the changelog.
             Conflict: the version is published already.
         """
-        draft = self.store.draft(constitution, name)
+        draft = self.draft(constitution, name)
         precondition.check(draft.etag)
         raw = patched(draft.raw, {"status": "published"} | ({"version": version} if version is not None else {}))
         found = self._parsed(raw, draft)
@@ -117,6 +125,7 @@ class Editor:
         self, constitution: str, label: str, version: str, precondition: Precondition, author: str, message: str | None
     ) -> Label:
         """The label after it was moved to, or made for, a published version; raises NotFound for any other."""
+        _check_names(constitution=constitution, label=label)
         self.library.find(Reference(constitution, "version", version))
         note = Note(author, message or f"Move {label} to {version}")
         return self.store.move_label(constitution, label, version, precondition, note)
@@ -128,6 +137,16 @@ class Editor:
                 f"the text's id is not {draft.constitution}", field="id", remedy="publish it under its own id"
             )
         return found
+
+
+def _check_names(**names: str) -> None:
+    for field, name in names.items():
+        if not is_id(name):
+            raise InvalidInput(
+                "not a name that is possible here",
+                field=field,
+                remedy="small letters, digits and hyphens, as in my-draft",
+            )
 
 
 def _with_changelog(raw: bytes, found: Constitution, author: str, message: str | None) -> tuple[bytes, Note]:

@@ -100,6 +100,8 @@ class Settings(Part):
 
     database: str = "sqlite:///solon.db"
     """SQLAlchemy URL."""
+    constitutions: Path | None = None
+    """Directory under git for drafts, versions and labels of constitutions; None keeps them in the database."""
     artifacts: Path = Path("artifacts")
     """Directory for what jobs write."""
     server: str = "http://127.0.0.1:8000"
