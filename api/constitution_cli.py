@@ -12,6 +12,7 @@ from api.terminal import settings
 if TYPE_CHECKING:
     from constitution.document import Constitution
     from constitution.problems import Problem
+    from solon.settings import Settings
 
 app = typer.Typer(name="constitution", help="Read, check and try out constitution files.", no_args_is_help=True)
 app.command()(collective_cli.collect)
@@ -82,11 +83,12 @@ def show(context: typer.Context, ref: Reference, as_json: AsJson = False) -> Non
 
 @app.command()
 def lint(
+    context: typer.Context,
     files: Annotated[list[str], typer.Argument(metavar="ID_OR_FILE...", help="Published ids or files.")],
     as_json: AsJson = False,
 ) -> None:
     """Check files and list every problem with its line and column; exit code 1 when there is one."""
-    found = {name: _problems(name) for name in files}
+    found = {name: _problems(name, settings(context)) for name in files}
     if as_json:
         typer.echo(json.dumps({name: [vars(problem) for problem in problems] for name, problems in found.items()}))
     else:
@@ -140,7 +142,8 @@ def _summary(constitution: "Constitution") -> dict[str, Any]:
     }
 
 
-def _problems(ref: str) -> "list[Problem]":
-    from constitution.document import check, parents_for, read_bytes
+def _problems(ref: str, configured: "Settings") -> "list[Problem]":
+    from api.libraries import open_library, read_constitution
+    from constitution.document import check, parents_for
 
-    return list(check(read_bytes(ref), parents=parents_for(ref))[1])
+    return list(check(read_constitution(ref, configured), parents=parents_for(ref, open_library(configured).load))[1])

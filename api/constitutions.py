@@ -1,5 +1,6 @@
 """/v1/constitutions: what is published, its versions, labels, history and differences; drafts are in `api.drafts`."""
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
@@ -11,6 +12,7 @@ from constitution.differences import Comparison, Side, compared
 from constitution.digest import content_hash, principle_hash
 from constitution.document import Constitution
 from constitution.library import Found, Library, Reference
+from constitution.rendering import to_html, to_markdown
 from constitution.store import ID_PATTERN, VERSION_PATTERN, Happening, Label, Precondition, Version
 from solon.errors import InvalidInput, NotFound
 from solon.records import Record
@@ -18,6 +20,7 @@ from solon.records import Record
 router = APIRouter(prefix="/v1/constitutions", tags=["constitutions"])
 
 YAML, JSON = "application/yaml", "application/json"
+_PAGES: dict[str, Callable[[Constitution], str]] = {"text/html": to_html, "text/markdown": to_markdown}
 
 Id = Annotated[str, Path(alias="id", pattern=ID_PATTERN)]
 Author = Annotated[str, Field(min_length=1, max_length=202)]
@@ -105,7 +108,7 @@ def _card(library: Library, name: str) -> Card:
     return card.model_copy(update={"version": version} | about)
 
 
-@router.get("/{id}", responses={200: {"model": Published, "content": {YAML: {}}}})
+@router.get("/{id}", responses={200: {"model": Published, "content": {kind: {} for kind in (YAML, *_PAGES)}}})
 def get_constitution(
     name: Id,
     services: Use,
@@ -117,7 +120,7 @@ def get_constitution(
 ) -> Response:
     """A published text: the highest version, or the one that `version`, `label` or content `hash` names.
 
-    `Accept: application/yaml` gets the bytes that were published.
+    `Accept: application/yaml` gets the bytes that were published, text/html and text/markdown a page for people.
     """
     if sum(given is not None for given in (version, label, content)) > 1:
         raise InvalidInput("only one of version, label and hash can be asked for", field="version")
@@ -128,7 +131,7 @@ def get_constitution(
         found = library.find(Reference(name, "label", label))
     else:
         found = library.find(Reference(name, "version", version) if version is not None else Reference(name))
-    kind = preferred(accept, (JSON, YAML))
+    kind = preferred(accept, (JSON, YAML, *_PAGES))
     etag = f'"{found.etag}"' if kind == YAML else f'"{found.etag}.{kind.partition("/")[2]}"'
     headers = {
         "ETag": etag,
@@ -137,6 +140,8 @@ def get_constitution(
     }
     if if_none_match is not None and etag in if_none_match:
         return Response(status_code=304, headers=headers)
+    if kind == "text/html":
+        headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
     return Response(_represented(found, kind, library), media_type=kind, headers=headers)
 
 
@@ -144,6 +149,8 @@ def _represented(found: Found, kind: str, library: Library) -> bytes:
     if kind == YAML:
         return found.raw
     document = library.load(found.reference)
+    if kind in _PAGES:
+        return _PAGES[kind](document).encode()
     published = Published(
         id=document.id,
         version=found.reference.name,

@@ -7,12 +7,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.constitutions import JSON, YAML, Accept, Author, Conditional, Id, Message, tag
 from api.negotiation import preferred, require
+from api.publishing import PublishRequest, publish
 from api.services import Page, Use
 from constitution.patching import parse_patch
 from constitution.source import MAX_BYTES, Problem
 from constitution.store import ID_PATTERN, VERSION_PATTERN, Draft, Note, Version
 from solon.errors import InvalidInput
 from solon.records import Record
+from solon.settings import ModelName
 
 router = APIRouter(prefix="/v1/constitutions/{id}/drafts", tags=["constitutions"])
 
@@ -38,7 +40,7 @@ class Validation(Record):
     problems: tuple[Problem, ...]
 
 
-class PublishRequest(BaseModel):
+class PublishBody(BaseModel):
     """How a draft is published."""
 
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
@@ -47,6 +49,10 @@ class PublishRequest(BaseModel):
     """The line in the changelog; may be left out where the text has one for its version."""
     version: Annotated[str, Field(pattern=VERSION_PATTERN, max_length=40)] | None = None
     """Replaces the version in the text."""
+    judge: ModelName | None = None
+    """Registered judge that tries the cases; null: the one of the server's settings."""
+    floor: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Share of the cases that must pass; the server's settings may demand more."""
     author: Author = "anonymous"
 
 
@@ -153,12 +159,13 @@ def validate_draft(name: Id, draft: Name, services: Use) -> Validation:
 
 
 @router.post("/{draft}/publish", status_code=201)
-def publish_draft(
-    name: Id, draft: Name, request: PublishRequest, services: Use, precondition: Conditional, response: Response
+async def publish_draft(
+    name: Id, draft: Name, body: PublishBody, services: Use, precondition: Conditional, response: Response
 ) -> Version:
     """Publish a draft as an immutable version, with a line in its changelog; the draft is gone."""
-    version = services.constitutions.publish(
-        name, draft, precondition, author=request.author, message=request.message, version=request.version
+    request = PublishRequest(name, draft, precondition, **body.model_dump())
+    version = await publish(
+        request, services.constitutions, services.settings, models=services.models, gate=services.gate
     )
     tag(response, version.etag)
     response.headers["Location"] = f"/v1/constitutions/{name}?version={version.version}"

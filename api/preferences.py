@@ -1,6 +1,5 @@
 """/v1/preferences: prompts in, labelled preference pairs out, now. Small batches; files go through `solon label`."""
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Annotated, Any
@@ -94,7 +93,7 @@ class Labelled(Page[PreferencePair | Discard]):
 @router.post("")
 async def create_preferences(request: PreferencesRequest, services: Use) -> Labelled:
     """A label with its votes for each comparison, or the reason why there is none."""
-    constitution = weighted(await _constitution(request.constitution, services), request.weights)
+    constitution = weighted(await services.constitution(request.constitution), request.weights)
     rows = _rows(request, constitution, services)
     with services.gate.enter():
         items = await _label(request, constitution, rows, services)
@@ -104,13 +103,9 @@ async def create_preferences(request: PreferencesRequest, services: Use) -> Labe
 @router.post("/reweight")
 async def reweight_preferences(request: ReweightRequest, services: Use) -> Labelled:
     """The labels that the pairs' votes come to under other weights; no model is asked and nothing is stored."""
-    constitution = await _constitution(request.constitution, services)
+    constitution = await services.constitution(request.constitution)
     items, _ = await reweight(request.pairs, constitution, request.weights)
     return _labelled(items)
-
-
-async def _constitution(reference: str, services: Services) -> Constitution:
-    return await asyncio.to_thread(services.constitutions.library.load, reference)
 
 
 def _labelled(items: list[PreferencePair | Discard]) -> Labelled:

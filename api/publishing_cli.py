@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from api.editing_options import AsJson, Author, DraftName, Id, IfMatch, Message, New, author_of, need_condition
-from api.terminal import print_table, settings, write, write_json
+from api.terminal import print_table, run, settings, write, write_json
 
 if TYPE_CHECKING:
     from constitution.differences import Side
@@ -28,17 +28,22 @@ def publish(
     if_match: IfMatch = None,
     message: Message = None,
     version: Annotated[str | None, typer.Option(metavar="X.Y.Z", help="Replaces the version in the text.")] = None,
+    judge: Annotated[str | None, typer.Option(metavar="NAME", help="Registered judge that tries the cases.")] = None,
+    floor: Annotated[float, typer.Option(min=0, max=1, help="Share of the cases that must pass.")] = 0.0,
     author: Author = None,
     as_json: AsJson = False,
 ) -> None:
     """Publish a draft as an immutable version; -m is its line in the changelog."""
+    from api import publishing
     from api.libraries import open_editor
     from constitution.store import Precondition
 
     need_condition(if_match, new=False)
-    made = open_editor(settings(context)).publish(
-        constitution, name, Precondition(if_match), author=author_of(author), message=message, version=version
+    condition, configured = Precondition(if_match), settings(context)
+    request = publishing.PublishRequest(
+        constitution, name, condition, author_of(author), message, version, judge, floor
     )
+    made = run(publishing.publish(request, open_editor(configured), configured))
     write_json(made.model_dump(mode="json")) if as_json else write(
         f"published {constitution}@{made.version} {made.content_hash}"
     )

@@ -38,11 +38,12 @@ def try_cases(
     as_json: AsJson = False,
 ) -> None:
     """Put the constitution's own cases to a judge, in both orders: `better` must win over `worse`."""
+    from api.libraries import load_constitution
     from api.progress import shown
     from api.trials import require_floor, run_cases
-    from constitution.document import load
 
-    configured, constitution = settings(context), load(ref)
+    configured = settings(context)
+    constitution = load_constitution(ref, configured, drafts=True)
     with shown(as_json=as_json) as emit:
         report = run(run_cases(constitution, judge, configured, emit, cache=cache))
     if as_json:
@@ -68,16 +69,17 @@ def preview(
     as_json: AsJson = False,
 ) -> None:
     """Say which labels would change, beside the judge's own noise, before the text is published."""
+    from api.libraries import load_constitution
     from api.progress import shown
     from api.trials import PreviewRequest, earlier_text, run_preview
-    from constitution.document import load
     from critic.preview import Plan
     from solon.datasets import read_pairs
 
-    new, old = load(ref), load(earlier if earlier is not None else earlier_text(pairs))
+    configured = settings(context)
+    new = load_constitution(ref, configured, drafts=True)
+    old = load_constitution(earlier if earlier is not None else earlier_text(pairs), configured, drafts=True)
     plan = Plan(sample, control, seed, cases)
     request = PreviewRequest(old, new, lambda: read_pairs(pairs), judge, plan)
-    configured = settings(context)
     with shown(as_json=as_json) as emit:
         report = run(run_preview(request, configured, emit))
     if out is not None:

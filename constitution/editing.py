@@ -3,7 +3,7 @@
 The command line and the REST API are thin shells around `Editor`, so that they do the same things by the same rules.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,9 +18,6 @@ from constitution.source import MAX_BYTES, read
 from constitution.store import Draft, Label, Note, Precondition, Store, Text, Version, is_id, no_draft
 from solon.errors import Conflict, InvalidInput
 
-Gate = Callable[[Constitution], None]
-"""Raises where a constitution may not be published, such as when its cases fail."""
-
 
 @dataclass(frozen=True)
 class Checked:
@@ -30,6 +27,17 @@ class Checked:
     problems: tuple[Problem, ...]
     content_hash: str | None
     """None where the text is not a constitution."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A draft that could be published as it is here."""
+
+    draft: Draft
+    raw: bytes
+    """The text to publish."""
+    constitution: Constitution
+    note: Note
 
 
 class Editor:
@@ -82,7 +90,7 @@ class Editor:
             problems = (*problems, Problem(f"the id is not {constitution}", "it must be that of the draft", field="id"))
         return Checked(draft.etag, problems, content_hash(found) if found is not None and not problems else None)
 
-    def publish(
+    def prepare(
         self,
         constitution: str,
         name: str,
@@ -91,17 +99,14 @@ class Editor:
         author: str,
         message: str | None = None,
         version: str | None = None,
-        gate: Gate | None = None,
-    ) -> Version:
-        """The version that the draft becomes; the draft is gone.
+    ) -> Prepared:
+        """The draft as it would be published; nothing is changed yet, so that there is time to try it out.
 
-        The text is published with `status: published`, and with the message in its changelog unless that has a line
-        for the version.
+        The text gets `status: published`, and the message in its changelog unless that has a line for the version.
 
         Args:
             message: None takes the changelog's line for the version.
             version: replaces the one in the text.
-            gate: has the last word before the text is published.
 
         Raises:
             InvalidInput: the text is no constitution of this id, or there is no line for the changelog.
@@ -116,10 +121,18 @@ class Editor:
                 f"version {found.version} is published already", field="version", remedy="give the draft a new version"
             )
         raw, note = _with_changelog(raw, found, author, message)
-        found = self._parsed(raw, draft)
-        if gate is not None:
-            gate(found)
-        return self.store.publish(draft, Text(found.version, raw, content_hash(found)), note)
+        return Prepared(draft, raw, self._parsed(raw, draft), note)
+
+    def publish(self, prepared: Prepared) -> Version:
+        """The version that the draft becomes; the draft is gone.
+
+        Raises:
+            PreconditionFailed: the draft was changed since it was prepared.
+            Conflict: the version was published since.
+        """
+        found = prepared.constitution
+        text = Text(found.version, prepared.raw, content_hash(found))
+        return self.store.publish(prepared.draft, text, prepared.note)
 
     def move_label(
         self, constitution: str, label: str, version: str, precondition: Precondition, author: str, message: str | None

@@ -251,3 +251,31 @@ async def test_of_editors_at_two_servers_with_one_etag_one_gets_200_and_the_othe
     async with service(tmp_path, None, "", setting(kind, tmp_path)) as client:
         kept = await client.get(WORK, headers={"Accept": "application/yaml"})
     assert kept.content == HARBOUR + f"# {winner}\n".encode()
+
+
+CASES = b"cases: [{id: hello, prompt: Hello?, better: good day to you, worse: go away, because: [kind]}]\n"
+
+
+@pytest.mark.parametrize(("good", "status"), [("good", 201), ("away", 409)])
+async def test_a_floor_on_the_cases_decides_whether_a_draft_is_published(tmp_path: Path, good: str, status: int):
+    models = FakeModels(starter_judge=keyword_judge([good]))
+    demand = "publishing={floor: 1.0, judge: starter-judge}"
+    async with service(tmp_path, models, "", demand) as client:
+        await create(client, HARBOUR + CASES)
+        answer = await publish(client)
+        versions = await client.get("/v1/constitutions/harbour/versions")
+    assert (answer.status_code, versions.status_code) == (status, 200 if status == 201 else 404)
+    assert status == 201 or answer.json()["field"] == "cases"
+
+
+async def test_pages_for_people_are_chosen_by_accept(tmp_path: Path):
+    browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    async with service(tmp_path) as client:
+        page = await client.get("/v1/constitutions/civic", headers={"Accept": browser})
+        text = await client.get("/v1/constitutions/civic", headers={"Accept": "text/markdown, text/html;q=0.5"})
+        data = await client.get("/v1/constitutions/civic")
+    kinds = [answer.headers["Content-Type"].partition(";")[0] for answer in (page, text, data)]
+    assert kinds == ["text/html", "text/markdown", "application/json"]
+    assert len({answer.headers["ETag"] for answer in (page, text, data)}) == 3
+    assert data.json()["document"]["id"] == "civic"
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]

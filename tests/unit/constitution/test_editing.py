@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from constitution.differences import Side, compared, difference
-from constitution.document import Constitution, load, parse, read_bytes
+from constitution.document import load, parse, read_bytes
 from constitution.editing import Editor
 from constitution.library import Library, parse_reference
 from constitution.store import Precondition
@@ -20,7 +20,7 @@ def editor(tmp_path: Path) -> Editor:
 
 def publish(editor: Editor, version: str, raw: bytes = HARBOUR) -> None:
     editor.save_draft("harbour", "work", raw, NEW, ADA)
-    editor.publish("harbour", "work", ANY, author="Ada", message=f"Now {version}.", version=version)
+    editor.publish(editor.prepare("harbour", "work", ANY, author="Ada", message=f"Now {version}.", version=version))
 
 
 def test_shipped_constitutions_are_found_without_a_store():
@@ -43,8 +43,8 @@ def test_an_id_alone_names_the_highest_version_and_a_label_the_one_it_was_moved_
 def test_a_new_version_of_a_shipped_constitution_follows_it(editor: Editor):
     editor.save_draft("civic", "work", read_bytes("civic"), NEW, ADA)
     with pytest.raises(Conflict):
-        editor.publish("civic", "work", ANY, author="Ada", message="The same again.")
-    made = editor.publish("civic", "work", ANY, author="Ada", message="Better.", version="9.0.0")
+        editor.prepare("civic", "work", ANY, author="Ada", message="The same again.")
+    made = editor.publish(editor.prepare("civic", "work", ANY, author="Ada", message="Better.", version="9.0.0"))
     assert editor.library.load("civic").version == "9.0.0"
     assert editor.library.load(f"civic@{load('civic').version}") == load("civic")
     assert editor.library.with_hash("civic", made.content_hash or "").reference.name == "9.0.0"
@@ -57,7 +57,7 @@ def test_a_draft_can_be_derived_from_a_version_in_the_store(editor: Editor):
     )
     editor.save_draft("quay", "work", child, NEW, ADA)
     assert editor.check_draft("quay", "work").problems == ()
-    editor.publish("quay", "work", ANY, author="Ada", message="Begin.")
+    editor.publish(editor.prepare("quay", "work", ANY, author="Ada", message="Begin."))
     assert [principle.id for principle in editor.library.load("quay").principles] == ["kind"]
 
 
@@ -78,39 +78,25 @@ def test_references_are_written_as_they_are_read(text: str):
 def test_the_changelog_line_is_the_message_or_stands_in_the_text_already(editor: Editor):
     editor.save_draft("harbour", "work", HARBOUR, NEW, ADA)
     with pytest.raises(InvalidInput) as caught:
-        editor.publish("harbour", "work", ANY, author="Ada")
+        editor.prepare("harbour", "work", ANY, author="Ada")
     assert caught.value.field == "message"
     publish_with_line = HARBOUR + b"changelog:\n  - {version: 1.0.0, note: Written before.}   # mine\n"
     editor.save_draft("harbour", "work", publish_with_line, ANY, ADA)
-    assert editor.publish("harbour", "work", ANY, author="Ada").message == "Written before."
+    assert editor.publish(editor.prepare("harbour", "work", ANY, author="Ada")).message == "Written before."
     publish(editor, "1.1.0", publish_with_line)
     text = editor.library.find("harbour").raw
     assert b"  - {version: 1.0.0, note: Written before.}   # mine\n" in text
     assert [change.note for change in editor.library.load("harbour").changelog] == ["Now 1.1.0.", "Written before."]
 
 
-def test_a_gate_has_the_last_word(editor: Editor):
-    seen: list[Constitution] = []
-
-    def gate(constitution: Constitution) -> None:
-        seen.append(constitution)
-        raise Conflict("two cases fail")
-
-    editor.save_draft("harbour", "work", HARBOUR, NEW, ADA)
-    with pytest.raises(Conflict, match="two cases fail"):
-        editor.publish("harbour", "work", ANY, author="Ada", message="m", gate=gate)
-    assert (seen[0].status, seen[0].id) == ("published", "harbour")
-    assert editor.library.versions("harbour") == ()
-
-
-def test_a_draft_that_changes_while_the_gate_decides_is_not_published(editor: Editor):
+def test_preparing_changes_nothing_and_a_draft_that_changes_afterwards_is_not_published(editor: Editor):
     draft = editor.save_draft("harbour", "work", HARBOUR, NEW, ADA)
-
-    def gate(constitution: Constitution) -> None:
-        editor.save_draft("harbour", "work", HARBOUR + b"# meanwhile\n", ANY, BEN)
-
+    prepared = editor.prepare("harbour", "work", Precondition(draft.etag), author="Ada", message="m")
+    assert (prepared.constitution.status, prepared.draft) == ("published", draft)
+    assert (editor.library.versions("harbour"), editor.draft("harbour", "work")) == ((), draft)
+    editor.save_draft("harbour", "work", HARBOUR + b"# meanwhile\n", ANY, BEN)
     with pytest.raises(PreconditionFailed):
-        editor.publish("harbour", "work", Precondition(draft.etag), author="Ada", message="m", gate=gate)
+        editor.publish(prepared)
     assert editor.library.versions("harbour") == ()
 
 
