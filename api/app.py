@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from api import constitutions, critiques, drafts, health, jobs, preferences, problems
+from api import constitutions, critiques, drafts, health, jobs, preferences, problems, trial_routes
 from api import models as model_routes
 from api.libraries import open_store
 from api.registry import Models, opened
@@ -52,6 +52,6 @@ def create_app(settings: Settings, *, models: Models | None = None, command: Com
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
     app.add_middleware(problems.PlainErrors)
     problems.install(app)
-    for noun in (preferences, constitutions, drafts, critiques, model_routes, jobs, health):
+    for noun in (preferences, constitutions, drafts, trial_routes, critiques, model_routes, jobs, health):
         app.include_router(noun.router)
     return app

@@ -97,7 +97,7 @@ async def create_preferences(request: PreferencesRequest, services: Use) -> Labe
     rows = _rows(request, constitution, services)
     with services.gate.enter():
         items = await _label(request, constitution, rows, services)
-    return _labelled(items)
+    return page_of(items)
 
 
 @router.post("/reweight")
@@ -105,10 +105,11 @@ async def reweight_preferences(request: ReweightRequest, services: Use) -> Label
     """The labels that the pairs' votes come to under other weights; no model is asked and nothing is stored."""
     constitution = await services.constitution(request.constitution)
     items, _ = await reweight(request.pairs, constitution, request.weights)
-    return _labelled(items)
+    return page_of(items)
 
 
-def _labelled(items: list[PreferencePair | Discard]) -> Labelled:
+def page_of(items: list[PreferencePair | Discard]) -> Labelled:
+    """The items as a list, with how many there are of each status or reason."""
     ids = [item.id for item in items if isinstance(item, PreferencePair)]
     counts: dict[str, int] = {}
     for item in items:
