@@ -7,15 +7,17 @@ from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from api import audits, critiques, health, jobs, preferences, problems, rewards
+from api import audits, constitutions, critiques, drafts, health, jobs, preferences, problems, rewards, trial_routes
 from api import models as model_routes
 from api.auditor import Auditor
+from api.libraries import open_store
 from api.registry import Models, opened
 from api.runner import Command, Runner, align_command
 from api.services import Gate, Services
 from api.store.audits import AuditStore
 from api.store.jobs import JobStore
 from api.store.tables import open_database
+from constitution.editing import Editor
 from solon import __version__
 from solon.settings import Settings
 
@@ -29,7 +31,7 @@ def create_app(settings: Settings, *, models: Models | None = None, command: Com
     """
 
     database = open_database(settings.database)
-    store = JobStore(database)
+    store, editor = JobStore(database), Editor(open_store(settings, database))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -38,7 +40,7 @@ def create_app(settings: Settings, *, models: Models | None = None, command: Com
             runner = await stack.enter_async_context(Runner(store, settings, command))
             gate = Gate(settings.limits.requests_in_flight)
             auditor = await stack.enter_async_context(Auditor(AuditStore(database), settings, served))
-            app.state.services = Services(settings, store, runner, served, gate, auditor)
+            app.state.services = Services(settings, store, editor, runner, served, gate, auditor)
             yield
 
     app = FastAPI(
@@ -53,6 +55,7 @@ def create_app(settings: Settings, *, models: Models | None = None, command: Com
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
     app.add_middleware(problems.PlainErrors)
     problems.install(app)
-    for noun in (preferences, critiques, audits, model_routes, jobs, rewards, health):
+    nouns = (preferences, constitutions, drafts, trial_routes, critiques, audits, model_routes, jobs, rewards, health)
+    for noun in nouns:
         app.include_router(noun.router)
     return app

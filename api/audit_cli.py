@@ -40,12 +40,13 @@ def judge(
     """Audit a judge: agreement with people, calibration, bias, and what attacks achieve, beside controls."""
     from api.audit_page import document
     from api.auditing import AuditRequest, audit_files
+    from api.libraries import load_constitution
     from api.progress import shown
     from api.terminal import output_folder, run, settings, write_json
-    from constitution.document import load
 
     request = AuditRequest(name, limit, attacks, probes, second_judge, seed)
-    configured, text = settings(context), load(constitution)
+    configured = settings(context)
+    text = load_constitution(constitution, configured)
     with shown(as_json=as_json) as emit:
         report = run(audit_files(rows or [], text, output_folder(out), request, configured, emit))
     if as_json:

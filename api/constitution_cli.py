@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api import collective_cli, constitution_exchange, drift_cli, trials_cli
+from api import collective_cli, constitution_exchange, draft_cli, drift_cli, publishing_cli, trials_cli
+from api.terminal import settings
 
 if TYPE_CHECKING:
     from constitution.document import Constitution
     from constitution.problems import Problem
+    from solon.settings import Settings
 
 app = typer.Typer(name="constitution", help="Read, check and try out constitution files.", no_args_is_help=True)
 app.command()(collective_cli.collect)
@@ -20,20 +22,25 @@ app.command("import")(constitution_exchange.import_foreign)
 app.command()(constitution_exchange.render)
 app.command("test")(trials_cli.try_cases)
 app.command()(trials_cli.preview)
+app.add_typer(publishing_cli.app)
+app.add_typer(draft_cli.app)
 
-Reference = Annotated[str, typer.Argument(metavar="ID_OR_FILE", help="A published id (civic, civic@1.0.0) or a file.")]
+Reference = Annotated[
+    str, typer.Argument(metavar="ID_OR_FILE", help="A published id (civic, civic@1.0.0, civic@production) or a file.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("ls")
-def list_published(as_json: AsJson = False) -> None:
-    """List the published constitutions."""
+def list_published(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the published constitutions, the highest version of each."""
     from rich.console import Console
     from rich.table import Table
 
-    from constitution.document import load, published
+    from api.libraries import open_library
 
-    rows = [_summary(load(name)) for name in published()]
+    library = open_library(settings(context))
+    rows = [_summary(library.load(name)) for name in library.ids() if library.versions(name)]
     if as_json:
         typer.echo(json.dumps(rows))
         return
@@ -44,15 +51,15 @@ def list_published(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def show(ref: Reference, as_json: AsJson = False) -> None:
+def show(context: typer.Context, ref: Reference, as_json: AsJson = False) -> None:
     """Print a constitution with its content hash."""
     from rich.console import Console
     from rich.text import Text
 
+    from api.libraries import load_constitution
     from constitution.digest import content_hash, principle_hash
-    from constitution.document import load
 
-    constitution = load(ref)
+    constitution = load_constitution(ref, settings(context), drafts=True)
     if as_json:
         hashes = {principle.id: principle_hash(principle) for principle in constitution.principles}
         document = constitution.model_dump(mode="json")
@@ -76,11 +83,12 @@ def show(ref: Reference, as_json: AsJson = False) -> None:
 
 @app.command()
 def lint(
+    context: typer.Context,
     files: Annotated[list[str], typer.Argument(metavar="ID_OR_FILE...", help="Published ids or files.")],
     as_json: AsJson = False,
 ) -> None:
     """Check files and list every problem with its line and column; exit code 1 when there is one."""
-    found = {name: _problems(name) for name in files}
+    found = {name: _problems(name, settings(context)) for name in files}
     if as_json:
         typer.echo(json.dumps({name: [vars(problem) for problem in problems] for name, problems in found.items()}))
     else:
@@ -95,18 +103,19 @@ def lint(
 
 @app.command()
 def classify(
+    context: typer.Context,
     ref: Reference,
     rows: Annotated[Path, typer.Argument(metavar="ROWS.jsonl", help='Rows with {"propositions": {...}}.')],
     out: Annotated[Path, typer.Option("--out", help="Where the classified rows go (JSONL).")],
     as_json: AsJson = False,
 ) -> None:
     """Derive classes and rule rewards from given propositions, with no model call."""
-    from constitution.document import load
+    from api.libraries import load_constitution
     from critic.rules import RuleSet
     from critic.rules.given import classify_rows
     from solon.errors import NotFound
 
-    rules = RuleSet(load(ref))
+    rules = RuleSet(load_constitution(ref, settings(context), drafts=True))
     classified = list(classify_rows(rules, rows))
     try:
         out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in classified), encoding="utf-8")
@@ -133,7 +142,8 @@ def _summary(constitution: "Constitution") -> dict[str, Any]:
     }
 
 
-def _problems(ref: str) -> "list[Problem]":
-    from constitution.document import check, parents_for, read_bytes
+def _problems(ref: str, configured: "Settings") -> "list[Problem]":
+    from api.libraries import open_library, read_constitution
+    from constitution.document import check, parents_for
 
-    return list(check(read_bytes(ref), parents=parents_for(ref))[1])
+    return list(check(read_constitution(ref, configured), parents=parents_for(ref, open_library(configured).load))[1])

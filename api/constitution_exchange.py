@@ -48,6 +48,7 @@ def import_foreign(
 
 
 def render(
+    context: typer.Context,
     ref: Annotated[str, typer.Argument(metavar="ID_OR_FILE", help="A published id (civic, civic@1.0.0) or a file.")],
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Default: print it.")] = None,
     form: Annotated[
@@ -56,12 +57,12 @@ def render(
     ] = None,
 ) -> None:
     """Write a constitution as a page that people read, in HTML or Markdown."""
-    from api.terminal import write, write_file
-    from constitution.document import load
+    from api.libraries import load_constitution
+    from api.terminal import settings, write, write_file
     from constitution.rendering import to_html, to_markdown
 
     html = form == "html" or (form is None and out is not None and out.suffix.lower() in {".html", ".htm"})
-    page = (to_html if html else to_markdown)(load(ref))
+    page = (to_html if html else to_markdown)(load_constitution(ref, settings(context), drafts=True))
     if out is None:
         write(page.rstrip())
     else:

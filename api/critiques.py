@@ -9,7 +9,7 @@ from pydantic import Field
 from api.critiquing import Cast, check_cast, open_cast
 from api.preferences import PromptIn, Strict, check_row, rows_of
 from api.services import Page, Services, Use
-from constitution.document import Constitution, load_published
+from constitution.document import Constitution
 from critic.candidates import Sampling
 from critic.critique import Critiqued, Plan, critique
 from critic.drawing import Choice
@@ -25,7 +25,7 @@ class CritiquesRequest(Strict):
     """Prompts, or completions, to critique and revise."""
 
     constitution: Annotated[str, Field(min_length=1, max_length=100)]
-    """Published id, or `id@version`."""
+    """Published id, `id@version` or `id@label`."""
     policy: ModelName | None = None
     """Writes the original where a prompt has no completions."""
     critic: ModelName | None = None
@@ -53,7 +53,7 @@ class Revised(Page[RevisionChain | Discard]):
 @router.post("")
 async def create_critiques(request: CritiquesRequest, services: Use) -> Revised:
     """A chain of revisions for each completion, or the reason why there is none."""
-    constitution = load_published(request.constitution)
+    constitution = await services.constitution(request.constitution)
     cast = Cast(request.policy, request.critic, request.judge)
     check_cast(cast, constitution, services.settings)
     rows = _rows(request, constitution, services)

@@ -13,9 +13,10 @@ from typing import Any
 from api.events import Emit, Event
 from api.judging import check_judge, open_judge
 from api.label_step import ROWS_IN_FLIGHT
+from api.libraries import load_constitution
 from api.registry import Models, opened
 from api.steps import Ticks
-from constitution.document import Constitution, load
+from constitution.document import Constitution
 from critic.cache import Cache
 from critic.critique import Critiqued, Plan, critique
 from critic.judge import Judge
@@ -94,7 +95,7 @@ async def critique_file(
     The whole file is read once before anything is started, so that a malformed row costs no call. Raises
     CoverageTooLow, after writing, when less than `min_coverage` could be judged.
     """
-    constitution = load(request.constitution)
+    constitution = load_constitution(request.constitution, settings)
     check_cast(request.cast, constitution, settings)
     total = sum(1 for _ in read_rows(rows))
     emit(Event(type="step_started", step=STEP, total=total, message="starting the models"))

@@ -9,9 +9,10 @@ from typing import Any
 
 from api.events import Emit, Event
 from api.judging import open_judge
+from api.libraries import load_constitution
 from api.registry import Models, opened
 from api.steps import Ticks
-from constitution.document import Constitution, Principle, load
+from constitution.document import Constitution, Principle
 from constitution.drafting import Drafted, draft, slug, unique
 from constitution.schema import LabelEvidence, Scope
 from critic.audit import human_verdict
@@ -64,11 +65,11 @@ async def drift_of(
         InvalidInput: the file, a candidate or the constitution cannot be read, or there are too few labels.
         Failed: no candidate was given, and the model wrote none.
     """
-    written = load(request.constitution) if request.constitution is not None else None
+    written = load_constitution(request.constitution, settings) if request.constitution is not None else None
     pairs = labelled_pairs(path)
     if request.pairs is not None:
         pairs = list(shuffled(pairs, request.seed, "drift")[: request.pairs])
-    given = read_candidates(request.candidates)
+    given = read_candidates(request.candidates, settings)
     settings.model(request.judge, "judge")
     emit(Event(type="step_started", step=STEP, total=len(pairs), message="starting the models"))
     async with opened(settings, models) as running:
@@ -144,7 +145,7 @@ def _pair(row: Row) -> PreferencePair:
     return bare if human == "tie" else bare.model_copy(update={"status": Status.OK, "chosen": human})
 
 
-def read_candidates(references: Sequence[str]) -> list[Principle]:
+def read_candidates(references: Sequence[str], settings: Settings) -> list[Principle]:
     """Principles of constitutions, by id or YAML file, and of text files with one principle a line."""
     found: list[Principle] = []
     for reference in references:
@@ -152,7 +153,7 @@ def read_candidates(references: Sequence[str]) -> list[Principle]:
             lines = (raw.decode("utf-8", errors="replace").strip() for _, raw in text_lines(Path(reference)))
             found += [Principle(id="candidate", text=line) for line in lines if line]
         else:
-            found += load(reference).principles
+            found += load_constitution(reference, settings, drafts=True).principles
     return found
 
 

@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from api.recipes import Recipe, files_named
 from api.services import Page, Paging, Use
 from api.store.jobs import FINISHED, Job, JobEvent
-from constitution.document import load_published
 from constitution.weighting import weighted
 from solon.errors import InvalidInput
 
@@ -38,8 +37,10 @@ def create_job(request: JobRequest, services: Use, idempotency_key: IdempotencyK
     recipe = request.recipe
     _check(recipe, services)
     body = recipe.model_dump_json().encode()
+    # A label may move, and a new version may come, before the job's turn: it gets the text that is meant now.
+    pinned = services.constitutions.library.pinned(recipe.constitution)
     job = services.jobs.create(
-        recipe.model_dump(mode="json"),
+        recipe.model_dump(mode="json") | {"constitution": pinned},
         max_queued=services.settings.limits.queued_jobs,
         request_hash=hashlib.sha256(body).hexdigest(),
         idempotency_key=idempotency_key,
@@ -56,7 +57,7 @@ def _check(recipe: Recipe, services: Use) -> None:
             field=f"recipe.{named[0]}",
             remedy="use builtin:agora/train, builtin:agora/eval and a published constitution",
         )
-    weighted(load_published(recipe.constitution), recipe.weights)
+    weighted(services.constitutions.library.load(recipe.constitution), recipe.weights)
     services.settings.model(recipe.policy, "policy")
     for judge in (recipe.judge, recipe.held_out_judge):
         if judge is not None:

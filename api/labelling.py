@@ -9,9 +9,10 @@ from typing import Any
 from api.events import Emit, Event
 from api.judging import check_judge, open_judge, opened_cache
 from api.label_step import ROWS_IN_FLIGHT
+from api.libraries import load_constitution
 from api.registry import Models, opened
 from api.steps import Ticks
-from constitution.document import Constitution, load
+from constitution.document import Constitution
 from constitution.weighting import Weights, weighted
 from critic.audit import audit
 from critic.judge import Judge
@@ -57,7 +58,7 @@ async def label_file(
     The whole file is read once before anything is started, so that a malformed row costs no judge call. Raises
     CoverageTooLow, after writing, when less than `min_coverage` could be judged.
     """
-    constitution = weighted(load(request.constitution), request.weights)
+    constitution = weighted(load_constitution(request.constitution, settings), request.weights)
     check_judge(request.judge, constitution, settings)
     if request.policy is not None:
         settings.model(request.policy, "policy")

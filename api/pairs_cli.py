@@ -17,6 +17,7 @@ def root() -> None:
 
 @app.command()
 def reweight(
+    context: typer.Context,
     dataset: Annotated[Path, typer.Argument(metavar="PAIRS", help="A dataset written by `solon label`.")],
     constitution: Annotated[str, typer.Option(metavar="ID", help="Published id, or a file.")],
     out: Annotated[Path, typer.Option("--out", metavar="OUT.jsonl", help="Or OUT.parquet.")],
@@ -24,10 +25,12 @@ def reweight(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Combine the stored votes with other weights: a new dataset, without a judge call."""
+    from api.libraries import load_constitution
     from api.reweighting import parse_weights, reweight_file
-    from api.terminal import run, write, write_json
+    from api.terminal import run, settings, write, write_json
 
-    summary = run(reweight_file(dataset, constitution, parse_weights(weights or ()), out))
+    found = load_constitution(constitution, settings(context))
+    summary = run(reweight_file(dataset, found, parse_weights(weights or ()), out))
     if as_json:
         write_json(summary)
         return

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.judging import open_judge
 from api.reweighting import reweight
 from api.services import Page, Services, Use
-from constitution.document import Constitution, load_published
+from constitution.document import Constitution
 from constitution.weighting import weighted
 from critic.candidates import Sampling
 from critic.pipeline import label
@@ -64,7 +64,7 @@ class PreferencesRequest(Strict):
     """Prompts to label."""
 
     constitution: Annotated[str, Field(min_length=1, max_length=100)]
-    """Published id, or `id@version`."""
+    """Published id, `id@version` or `id@label`."""
     judge: ModelName | None = None
     policy: ModelName | None = None
     """Writes `n` completions where a prompt has none."""
@@ -100,21 +100,23 @@ class Labelled(Page[PreferencePair | Discard]):
 @router.post("")
 async def create_preferences(request: PreferencesRequest, services: Use) -> Labelled:
     """A label with its votes for each comparison, or the reason why there is none."""
-    constitution = weighted(load_published(request.constitution), request.weights)
+    constitution = weighted(await services.constitution(request.constitution), request.weights)
     rows = _rows(request, constitution, services)
     with services.gate.enter():
         items = await _label(request, constitution, rows, services)
-    return _labelled(items)
+    return page_of(items)
 
 
 @router.post("/reweight")
-async def reweight_preferences(request: ReweightRequest) -> Labelled:
+async def reweight_preferences(request: ReweightRequest, services: Use) -> Labelled:
     """The labels that the pairs' votes come to under other weights; no model is asked and nothing is stored."""
-    items, _ = await reweight(request.pairs, load_published(request.constitution), request.weights)
-    return _labelled(items)
+    constitution = await services.constitution(request.constitution)
+    items, _ = await reweight(request.pairs, constitution, request.weights)
+    return page_of(items)
 
 
-def _labelled(items: list[PreferencePair | Discard]) -> Labelled:
+def page_of(items: list[PreferencePair | Discard]) -> Labelled:
+    """The items as a list, with how many there are of each status or reason."""
     ids = [item.id for item in items if isinstance(item, PreferencePair)]
     counts: dict[str, int] = {}
     for item in items:

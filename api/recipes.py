@@ -121,7 +121,7 @@ class Recipe(Part):
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
     constitution: Annotated[str, StringConstraints(min_length=1, max_length=500)]
-    """A published id, `id@version`, or on the command line a file."""
+    """A published id, `id@version`, `id@label`, or on the command line a file."""
     weights: dict[str, float] = Field(default_factory=dict)
     """Factors for the weights of the principles, by id or `tag:NAME`: 1 leaves a weight, 0 silences the principle."""
     policy: ModelName = "starter"

@@ -12,10 +12,10 @@ from api.events import Emit, Event
 from api.judging import open_judge, opened_cache, recorded_judge
 from api.label_step import ROWS_IN_FLIGHT
 from api.labelling import LabelRequest
+from api.libraries import load_constitution
 from api.registry import Models, opened
 from api.steps import Ticks
 from api.terminal import write
-from constitution.document import load
 from constitution.weighting import weighted
 from critic.audit import audit
 from critic.changes import Change, change, outcome
@@ -41,7 +41,7 @@ async def relabel_file(
     """
     if request.policy is not None:
         raise InvalidInput("a dataset has its completions", field="--policy", remedy="leave it out")
-    constitution = weighted(load(request.constitution), request.weights)
+    constitution = weighted(load_constitution(request.constitution, settings), request.weights)
     count = _survey(dataset, Relabeller(constitution, None))
     emit(Event(type="step_started", step=STEP, total=count.pairs, message="starting the models"))
     about = {"relabelled_from": {"file": dataset.name, "sha256": sha256_of(dataset)}}

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from constitution.document import Constitution, load
+from constitution.document import Constitution
 from constitution.weighting import Weights
 from critic.changes import change, outcome
 from critic.reweighting import reweighted
@@ -41,11 +41,11 @@ async def reweight(
     return after, dict(sorted(changes.items()))
 
 
-async def reweight_file(dataset: Path, ref: str, weights: Weights, out: Path) -> dict[str, Any]:
+async def reweight_file(dataset: Path, constitution: Constitution, weights: Weights, out: Path) -> dict[str, Any]:
     """Counts before and after; the new dataset is at `out`, its manifest names the one that it was made from."""
     if out.resolve() == dataset.resolve():
         raise InvalidInput("is the dataset itself", field="--out", remedy="write the new dataset to another file")
-    after, changes = await reweight(read_pairs(dataset), load(ref), weights)
+    after, changes = await reweight(read_pairs(dataset), constitution, weights)
     about = {"reweighted_from": {"file": dataset.name, "sha256": sha256_of(dataset)}}
     with PairWriter(out, about=about) as writer:
         for item in (*after, *read_discards(dataset)):

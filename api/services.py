@@ -1,5 +1,6 @@
 """What the routes work with, made once per server."""
 
+import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from api.auditor import Auditor
 from api.registry import Models
 from api.runner import Runner
 from api.store.jobs import JobStore
+from constitution.document import Constitution
+from constitution.editing import Editor
 from solon.errors import Busy
 from solon.settings import Settings
 
@@ -40,10 +43,15 @@ class Services:
 
     settings: Settings
     jobs: JobStore
+    constitutions: Editor
     runner: Runner
     models: Models
     gate: Gate
     auditor: Auditor
+
+    async def constitution(self, reference: str) -> Constitution:
+        """The published constitution that a request names; a file or a draft is never read."""
+        return await asyncio.to_thread(self.constitutions.library.load, reference)
 
 
 def _services(request: Request) -> Services:

@@ -39,7 +39,7 @@ class Root:
 
 def settings(context: typer.Context) -> "Settings":
     """The settings of the running command."""
-    root: Root = context.obj
+    root = context.obj if isinstance(context.obj, Root) else Root()
     return root.settings
 
 

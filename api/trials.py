@@ -11,11 +11,11 @@ from api.judging import needs_judge, open_judge, opened_cache, recorded_judge
 from api.registry import Models, opened
 from api.steps import Ticks
 from constitution.document import Constitution
+from constitution.library import Library
 from critic.case_testing import CaseReport, check_cases
 from critic.judge import Judge
 from critic.preview import Plan, Preview, preview
-from solon.datasets import read_pairs
-from solon.errors import Failed, InvalidInput
+from solon.errors import Failed, InvalidInput, NotFound
 from solon.records import PreferencePair
 from solon.settings import Settings
 
@@ -81,12 +81,23 @@ async def _judge(name: str | None, request: PreviewRequest, settings: Settings, 
     return await open_judge(name, asking, settings, running) if asking is not None else None
 
 
-def earlier_text(path: Path) -> str:
-    """`id@version` of the constitution that the first pair of a dataset was labelled under."""
-    first = next(iter(read_pairs(path)), None)
+def labelled_under(pairs: Iterable[PreferencePair], library: Library) -> Constitution:
+    """The published text that the first pair was labelled under, found by its hash.
+
+    Raises NotFound where it is not published.
+    """
+    first = next(iter(pairs), None)
     if first is None:
-        raise InvalidInput("the dataset has no pairs", field=str(path), remedy="label some first")
-    return f"{first.provenance.constitution}@{first.provenance.constitution_version}"
+        raise InvalidInput("there are no pairs", field="pairs", remedy="label some first")
+    made = first.provenance
+    try:
+        return library.load(library.with_hash(made.constitution, made.constitution_hash).reference)
+    except NotFound as error:
+        text = f"{made.constitution} {made.constitution_version}"
+        raise NotFound(
+            f"the pairs were labelled under a text that is not published: {text}",
+            remedy="name the earlier text (--from)",
+        ) from error
 
 
 @contextmanager

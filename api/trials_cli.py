@@ -38,11 +38,12 @@ def try_cases(
     as_json: AsJson = False,
 ) -> None:
     """Put the constitution's own cases to a judge, in both orders: `better` must win over `worse`."""
+    from api.libraries import load_constitution
     from api.progress import shown
     from api.trials import require_floor, run_cases
-    from constitution.document import load
 
-    configured, constitution = settings(context), load(ref)
+    configured = settings(context)
+    constitution = load_constitution(ref, configured, drafts=True)
     with shown(as_json=as_json) as emit:
         report = run(run_cases(constitution, judge, configured, emit, cache=cache))
     if as_json:
@@ -57,7 +58,7 @@ def preview(
     ref: Reference,
     pairs: Annotated[Path, typer.Option(metavar="DATASET", help="Pairs labelled under the earlier text.")],
     earlier: Annotated[
-        str | None, typer.Option("--from", metavar="ID_OR_FILE", help="The earlier text; default: the dataset's own.")
+        str | None, typer.Option("--from", metavar="ID_OR_FILE", help="The earlier text; default: by the labels' hash.")
     ] = None,
     judge: Annotated[str | None, typer.Option(metavar="NAME", help="Default: the one that gave the votes.")] = None,
     sample: Annotated[int, typer.Option(min=1, help="Pairs to try.")] = 200,
@@ -68,24 +69,28 @@ def preview(
     as_json: AsJson = False,
 ) -> None:
     """Say which labels would change, beside the judge's own noise, before the text is published."""
+    from api.libraries import load_constitution, open_library
     from api.progress import shown
-    from api.trials import PreviewRequest, earlier_text, run_preview
-    from constitution.document import load
+    from api.trials import PreviewRequest, labelled_under, run_preview
     from critic.preview import Plan
     from solon.datasets import read_pairs
 
-    new, old = load(ref), load(earlier if earlier is not None else earlier_text(pairs))
+    configured = settings(context)
+    new = load_constitution(ref, configured, drafts=True)
+    if earlier is not None:
+        old = load_constitution(earlier, configured, drafts=True)
+    else:
+        old = labelled_under(read_pairs(pairs), open_library(configured))
     plan = Plan(sample, control, seed, cases)
     request = PreviewRequest(old, new, lambda: read_pairs(pairs), judge, plan)
-    configured = settings(context)
     with shown(as_json=as_json) as emit:
         report = run(run_preview(request, configured, emit))
-    if out is not None:
-        _write(out, report.to_dict())
     if as_json:
         write_json(report.to_dict())
     else:
         _show_preview(report)
+    if out is not None:
+        _write(out, report.to_dict())
 
 
 def _write(out: Path, report: dict[str, Any]) -> None:
@@ -115,7 +120,7 @@ def _show_cases(report: "CaseReport") -> None:
 def _show_preview(report: "Preview") -> None:
     from rich.table import Table
 
-    table = Table("", "n", "kept", "flipped", "became tie", "became decided", "judged again", "finding")
+    table = Table("", "n", "kept", "flipped", "became tie", "became decided", "not judged", "noise", "finding")
     table.add_row("labels", *_effect(report.impact.labels))
     for scope, effect in report.impact.scopes.items():
         table.add_row(f"  scope {scope}", *_effect(effect))
@@ -131,7 +136,7 @@ def _effect(effect: "Effect") -> list[str]:
     changes = effect.changes
     shares = [_counted(changes, name) for name in ("kept", "flipped", "became_tie", "became_decided")]
     noise = _share(effect.noise.changed) if effect.noise is not None else "-"
-    return [str(changes.n), *shares, noise, effect.finding.replace("_", " ")]
+    return [str(changes.n), *shares, str(changes.unusable), noise, effect.finding.replace("_", " ")]
 
 
 def _counted(changes: "Changes", name: Any) -> str:

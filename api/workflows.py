@@ -27,10 +27,10 @@ from api.evaluate_step import Evaluate
 from api.events import Emit, Event
 from api.judging import check_judge
 from api.label_step import Label
+from api.libraries import load_constitution
 from api.recipes import Recipe
 from api.registry import Models, opened
 from api.steps import AnyStep, Artifact, Run, Ticks, Work
-from constitution.document import load
 from constitution.weighting import weighted
 from solon import __version__
 from solon.documents import write_yaml
@@ -85,7 +85,7 @@ async def align(
 
 def _checked(recipe: Recipe, settings: Settings) -> Any:
     """The constitution; raises where a name of the recipe is not registered, before anything is started."""
-    constitution = weighted(load(recipe.constitution), recipe.weights)
+    constitution = weighted(load_constitution(recipe.constitution, settings), recipe.weights)
     settings.model(recipe.policy, "policy")
     check_judge(recipe.judge, constitution, settings)
     if recipe.held_out_judge is not None:

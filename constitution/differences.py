@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from constitution.digest import content_hash, principle_hash
@@ -55,6 +56,40 @@ class Difference(Record):
     """Whether the content hashes differ."""
     principles_to_judge: tuple[str, ...]
     """Ids of principles whose wording is new or changed; labels by the others need no new judgement."""
+
+
+class Comparison(Record):
+    """Two texts side by side."""
+
+    object: Literal["constitution.diff"] = "constitution.diff"
+    before: str
+    after: str
+    """What the texts are called."""
+    difference: Difference | None
+    """None where one of the texts is not a valid constitution."""
+    text: str
+    """A unified diff; empty where the texts are the same."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of two texts that are compared."""
+
+    name: str
+    raw: bytes
+    constitution: Constitution | None
+    """None where the text is not a valid constitution."""
+
+
+def compared(before: Side, after: Side) -> Comparison:
+    """Both differences of two texts."""
+    both = (before.constitution, after.constitution)
+    return Comparison(
+        before=before.name,
+        after=after.name,
+        difference=difference(both[0], both[1]) if both[0] is not None and both[1] is not None else None,
+        text=text_difference(before.raw, after.raw, (before.name, after.name)),
+    )
 
 
 def difference(before: Constitution, after: Constitution) -> Difference:

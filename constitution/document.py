@@ -117,10 +117,11 @@ class _Library:
     """Of the file; None for a published one, which may name published versions only."""
     line: tuple[Path, ...] = ()
     """The file and all that are derived from it on the way here."""
+    published: Parents = load_published
 
     def __call__(self, ref: str) -> Constitution:
         if not _looks_like_a_path(ref):
-            return load_published(ref)
+            return self.published(ref)
         if self.folder is None:
             raise InvalidInput(
                 "files cannot be named here", remedy="give a published id and version, as in civic@1.0.0"
@@ -128,15 +129,15 @@ class _Library:
         path = (self.folder / ref).resolve()
         if path in self.line:
             raise InvalidInput("the file is derived from itself", remedy="break the circle")
-        return parse(read_bytes(path), str(path), parents=_Library(path.parent, (*self.line, path)))
+        return parse(read_bytes(path), str(path), parents=_Library(path.parent, (*self.line, path), self.published))
 
 
-def parents_for(ref: str | Path) -> Parents:
-    """What finds the parents of a constitution that a published id or a path names."""
+def parents_for(ref: str | Path, published: Parents = load_published) -> Parents:
+    """What finds the parents of a constitution that a published id or a path names; `published` finds those by id."""
     if isinstance(ref, str) and not _looks_like_a_path(ref):
-        return _Library()
+        return published
     path = Path(ref).resolve()
-    return _Library(path.parent, (path,))
+    return _Library(path.parent, (path,), published)
 
 
 def parse(raw: bytes, name: str, *, parents: Parents | None = None) -> Constitution:

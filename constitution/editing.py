@@ -3,7 +3,7 @@
 The command line and the REST API are thin shells around `Editor`, so that they do the same things by the same rules.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,11 +15,8 @@ from constitution.patching import patched
 from constitution.problems import Problem
 from constitution.schema import Constitution
 from constitution.source import MAX_BYTES, read
-from constitution.store import Draft, Label, Note, Precondition, Store, Text, Version
+from constitution.store import Draft, Label, Note, Precondition, Store, Text, Version, is_id, no_draft
 from solon.errors import Conflict, InvalidInput
-
-Gate = Callable[[Constitution], None]
-"""Raises where a constitution may not be published, such as when its cases fail."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +29,29 @@ class Checked:
     """None where the text is not a constitution."""
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A draft that could be published as it is here."""
+
+    draft: Draft
+    raw: bytes
+    """The text to publish."""
+    constitution: Constitution
+    note: Note
+
+
 class Editor:
     """Changes a store. Methods block; those that change something take a precondition and a note."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.library = Library(store)
+
+    def draft(self, constitution: str, name: str) -> Draft:
+        """The draft; raises NotFound."""
+        if not is_id(constitution) or not is_id(name):
+            raise no_draft()
+        return self.store.draft(constitution, name)
 
     def save_draft(self, constitution: str, name: str, raw: bytes, precondition: Precondition, note: Note) -> Draft:
         """The draft with its new text, which may be unfinished or wrong; `check_draft` says what is wrong.
@@ -46,6 +60,7 @@ class Editor:
             InvalidInput: it is no text, or longer than a constitution may be.
             PreconditionFailed: somebody else was quicker.
         """
+        _check_names(constitution=constitution, draft=name)
         if len(raw) > MAX_BYTES:
             raise InvalidInput(f"the text has more than {MAX_BYTES} bytes", remedy="split it")
         try:
@@ -58,23 +73,24 @@ class Editor:
         self, constitution: str, name: str, patch: Mapping[str, Any], precondition: Precondition, note: Note
     ) -> Draft:
         """The draft after a merge patch, see `constitution.patching`."""
-        draft = self.store.draft(constitution, name)
+        draft = self.draft(constitution, name)
         precondition.check(draft.etag)
         return self.save_draft(constitution, name, patched(draft.raw, patch), Precondition(draft.etag), note)
 
     def remove_draft(self, constitution: str, name: str, precondition: Precondition, note: Note) -> None:
         """The draft is gone."""
+        _check_names(constitution=constitution, draft=name)
         self.store.remove_draft(constitution, name, precondition, note)
 
     def check_draft(self, constitution: str, name: str) -> Checked:
         """Everything that stands in the way of publishing the draft's text."""
-        draft = self.store.draft(constitution, name)
+        draft = self.draft(constitution, name)
         found, problems = check(draft.raw, parents=self.library.load)
         if found is not None and found.id != constitution:
             problems = (*problems, Problem(f"the id is not {constitution}", "it must be that of the draft", field="id"))
         return Checked(draft.etag, problems, content_hash(found) if found is not None and not problems else None)
 
-    def publish(
+    def prepare(
         self,
         constitution: str,
         name: str,
@@ -83,23 +99,20 @@ class Editor:
         author: str,
         message: str | None = None,
         version: str | None = None,
-        gate: Gate | None = None,
-    ) -> Version:
-        """The version that the draft becomes; the draft is gone.
+    ) -> Prepared:
+        """The draft as it would be published; nothing is changed yet, so that there is time to try it out.
 
-        The text is published with `status: published`, and with the message in its changelog unless that has a line
-        for the version.
+        The text gets `status: published`, and the message in its changelog unless that has a line for the version.
 
         Args:
             message: None takes the changelog's line for the version.
             version: replaces the one in the text.
-            gate: has the last word before the text is published.
 
         Raises:
             InvalidInput: the text is no constitution of this id, or there is no line for the changelog.
             Conflict: the version is published already.
         """
-        draft = self.store.draft(constitution, name)
+        draft = self.draft(constitution, name)
         precondition.check(draft.etag)
         raw = patched(draft.raw, {"status": "published"} | ({"version": version} if version is not None else {}))
         found = self._parsed(raw, draft)
@@ -108,15 +121,24 @@ class Editor:
                 f"version {found.version} is published already", field="version", remedy="give the draft a new version"
             )
         raw, note = _with_changelog(raw, found, author, message)
-        found = self._parsed(raw, draft)
-        if gate is not None:
-            gate(found)
-        return self.store.publish(draft, Text(found.version, raw, content_hash(found)), note)
+        return Prepared(draft, raw, self._parsed(raw, draft), note)
+
+    def publish(self, prepared: Prepared) -> Version:
+        """The version that the draft becomes; the draft is gone.
+
+        Raises:
+            PreconditionFailed: the draft was changed since it was prepared.
+            Conflict: the version was published since.
+        """
+        found = prepared.constitution
+        text = Text(found.version, prepared.raw, content_hash(found))
+        return self.store.publish(prepared.draft, text, prepared.note)
 
     def move_label(
         self, constitution: str, label: str, version: str, precondition: Precondition, author: str, message: str | None
     ) -> Label:
         """The label after it was moved to, or made for, a published version; raises NotFound for any other."""
+        _check_names(constitution=constitution, label=label)
         self.library.find(Reference(constitution, "version", version))
         note = Note(author, message or f"Move {label} to {version}")
         return self.store.move_label(constitution, label, version, precondition, note)
@@ -128,6 +150,16 @@ class Editor:
                 f"the text's id is not {draft.constitution}", field="id", remedy="publish it under its own id"
             )
         return found
+
+
+def _check_names(**names: str) -> None:
+    for field, name in names.items():
+        if not is_id(name):
+            raise InvalidInput(
+                "not a name that is possible here",
+                field=field,
+                remedy="small letters, digits and hyphens, as in my-draft",
+            )
 
 
 def _with_changelog(raw: bytes, found: Constitution, author: str, message: str | None) -> tuple[bytes, Note]:

@@ -21,7 +21,6 @@ from pathlib import Path
 from constitution.git_log import LOG_FORMAT, Commit, commits
 from constitution.source import MAX_BYTES
 from constitution.store import (
-    ID_PATTERN,
     VERSION_PATTERN,
     Action,
     Draft,
@@ -32,6 +31,7 @@ from constitution.store import (
     Text,
     Version,
     etag_of,
+    is_id,
     no_draft,
     no_version,
 )
@@ -60,13 +60,13 @@ class GitStore:
     def ids(self) -> tuple[str, ...]:
         """Constitutions with a draft or a version, sorted."""
         files = (*self._root.glob("*/drafts/*.yaml"), *self._root.glob("*/versions/*.yaml"))
-        return tuple(sorted({name for path in files if re.fullmatch(ID_PATTERN, name := path.parent.parent.name)}))
+        return tuple(sorted({name for path in files if is_id(name := path.parent.parent.name)}))
 
     def drafts(self, constitution: str) -> tuple[Draft, ...]:
         """All drafts by name."""
         with self._locked(shared=True):
             paths = sorted((self._root / constitution / "drafts").glob("*.yaml"))
-            names = [path.stem for path in paths if re.fullmatch(ID_PATTERN, path.stem)]
+            names = [path.stem for path in paths if is_id(path.stem)]
             return tuple(draft for name in names if (draft := self._draft(constitution, name)) is not None)
 
     def draft(self, constitution: str, name: str) -> Draft:
@@ -188,7 +188,7 @@ class GitStore:
         )
 
     def _label(self, constitution: str, label: str) -> Label | None:
-        raw = _read(self._place(constitution, "labels", label)) if re.fullmatch(ID_PATTERN, label) else None
+        raw = _read(self._place(constitution, "labels", label)) if is_id(label) else None
         version = raw.decode("ascii", errors="replace").strip() if raw is not None else ""
         if raw is None or not re.fullmatch(VERSION_PATTERN, version):
             return None
@@ -208,7 +208,7 @@ class GitStore:
         arguments = ("log", "--relative", "--raw", "--no-abbrev", "--no-renames", LOG_FORMAT, *options, "--", path)
         done = self._try(*arguments)
         if done.returncode != 0 and b"does not have any commits yet" not in done.stderr:
-            raise _refused(done)
+            raise self._refused(done)
         return done.stdout
 
     def _place(self, constitution: str, folder: str, name: str) -> Path:
@@ -260,7 +260,7 @@ class GitStore:
     def _git(self, *arguments: str, text: str = "", environment: dict[str, str] | None = None) -> bytes:
         done = self._try(*arguments, text=text, environment=environment)
         if done.returncode != 0:
-            raise _refused(done)
+            raise self._refused(done)
         return done.stdout
 
     def _try(
@@ -281,6 +281,14 @@ class GitStore:
         except subprocess.TimeoutExpired as error:
             raise Failed(f"git took more than {_TIMEOUT_S:g} s", remedy="look for a hook that hangs") from error
 
+    def _refused(self, done: subprocess.CompletedProcess[bytes]) -> SolonError:
+        """The error in git's words, without the place of the directory, which is the operator's business."""
+        said = " ".join(done.stderr.decode(errors="replace").replace(str(self._root), ".").split())
+        if "index.lock" in said:
+            return Busy("somebody else is working in the directory of constitutions", retry_after_s=1)
+        remedy = "look at `git status` in the directory of constitutions"
+        return Conflict(f"git refused: {said[:300] or 'no reason given'}", remedy=remedy)
+
     @cached_property
     def _lock_file(self) -> Path:
         folder = self._git("rev-parse", "--absolute-git-dir").decode().strip()
@@ -292,13 +300,6 @@ class GitStore:
         with self._lock_file.open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
             yield
-
-
-def _refused(done: subprocess.CompletedProcess[bytes]) -> SolonError:
-    said = " ".join(done.stderr.decode(errors="replace").split())[-300:] or "no reason given"
-    if "index.lock" in said:
-        return Busy("somebody else is working in the directory of constitutions", retry_after_s=1)
-    return Conflict(f"git refused: {said}", remedy="look at `git status` in the directory of constitutions")
 
 
 def _environment() -> dict[str, str]:

@@ -12,7 +12,17 @@ from typing import Literal
 from constitution.digest import content_hash
 from constitution.document import parse, published, read_bytes
 from constitution.schema import Constitution
-from constitution.store import ID_PATTERN, VERSION_PATTERN, Draft, Label, Store, Version, etag_of, no_version
+from constitution.store import (
+    VERSION_PATTERN,
+    Draft,
+    Happening,
+    Label,
+    Store,
+    Version,
+    etag_of,
+    is_id,
+    no_version,
+)
 from solon.errors import NotFound
 
 _PARSED = 256
@@ -62,7 +72,7 @@ class Library:
     def versions(self, constitution: str) -> tuple[Version, ...]:
         """All published versions, oldest first: the shipped one, then the store's in the order of publication."""
         found = [_shipped(self._parsed(read_bytes(constitution)))] if constitution in published() else []
-        if self.store is not None and re.fullmatch(ID_PATTERN, constitution):
+        if self.store is not None and is_id(constitution):
             found += self.store.versions(constitution)
         parents = [None, *(version.version for version in found)]
         return tuple(
@@ -71,11 +81,15 @@ class Library:
 
     def labels(self, constitution: str) -> tuple[Label, ...]:
         """All labels by name."""
-        return self.store.labels(constitution) if self.store is not None and _is_id(constitution) else ()
+        return self.store.labels(constitution) if self.store is not None and is_id(constitution) else ()
 
     def drafts(self, constitution: str) -> tuple[Draft, ...]:
         """All drafts by name."""
-        return self.store.drafts(constitution) if self.store is not None and _is_id(constitution) else ()
+        return self.store.drafts(constitution) if self.store is not None and is_id(constitution) else ()
+
+    def history(self, constitution: str) -> tuple[Happening, ...]:
+        """Everything that happened to it in the store, newest first."""
+        return self.store.history(constitution) if self.store is not None and is_id(constitution) else ()
 
     def find(self, reference: str | Reference, *, drafts: bool = False) -> Found:
         """The text that a reference names; raises NotFound, for a draft too unless `drafts` are wanted."""
@@ -144,17 +158,13 @@ class Library:
 def parse_reference(text: str) -> Reference:
     """The reference in `id`, `id@version`, `id@label` or `id@draft:name`; raises NotFound for anything else."""
     name, at, rest = text.partition("@")
-    if _is_id(name) and not at:
+    if is_id(name) and not at:
         return Reference(name)
-    if _is_id(name) and re.fullmatch(VERSION_PATTERN, rest):
+    if is_id(name) and re.fullmatch(VERSION_PATTERN, rest):
         return Reference(name, "version", rest)
-    if _is_id(name) and _is_id(rest.removeprefix("draft:")):
+    if is_id(name) and is_id(rest.removeprefix("draft:")):
         return Reference(name, "draft" if rest.startswith("draft:") else "label", rest.removeprefix("draft:"))
     raise NotFound(f"unknown constitution {text!r}", remedy="write id, id@version or id@label, such as civic@1.0.0")
-
-
-def _is_id(text: str) -> bool:
-    return re.fullmatch(ID_PATTERN, text) is not None
 
 
 def _shipped(constitution: Constitution) -> Version:

@@ -8,23 +8,24 @@ from the same text one succeeds and the other is told.
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Literal, Protocol
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from solon.errors import InvalidInput, NotFound, PreconditionFailed, PreconditionRequired
 from solon.records import Record
 
 ID_PATTERN = r"^[a-z][a-z0-9-]{0,62}$"
 VERSION_PATTERN = r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$"
-Id = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
-"""Of a constitution, a draft or a label."""
-VersionName = Annotated[str, StringConstraints(pattern=VERSION_PATTERN, max_length=40)]
-"""Three numbers, as in 3.1.0."""
 
 _ETAG = re.compile(r'\s*(W/)?"([^"]*)"\s*')
 _AUTHOR = re.compile(r"[^<>\x00-\x1f\x7f]{1,100}(<[^<>\s\x00-\x1f\x7f]{0,100}>)?")
 _MESSAGE = re.compile(r"[^\x00-\x1f\x7f]{1,500}")
+
+
+def is_id(text: str) -> bool:
+    """Whether a constitution, a draft or a label may be called so."""
+    return re.fullmatch(ID_PATTERN, text) is not None
 
 
 def etag_of(raw: bytes) -> str:

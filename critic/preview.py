@@ -8,6 +8,7 @@ The noise is what judging once more would have changed without any edit. A chang
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -21,7 +22,7 @@ from critic.labelling import total
 from critic.pairs import USABLE
 from critic.relabelling import Relabeller, relabel, same_judge
 from critic.strata import Member, sizes, stratified, stratum
-from solon.errors import InvalidInput
+from solon.errors import CoverageTooLow, InvalidInput
 from solon.records import PreferencePair
 from solon.seeds import shuffled
 
@@ -116,6 +117,7 @@ async def preview(
 
     Raises:
         InvalidInput: the pairs were not labelled under `old`, or by another judge, or none has a measured label.
+        CoverageTooLow: the judge failed on more than half of the sample.
     """
     relabeller = Relabeller(new, judge, earlier=old)
     population = survey(pairs(), old, judge, relabeller)
@@ -130,6 +132,7 @@ async def preview(
     started = time.perf_counter()
     under_new = await _relabelled(sample, sample, relabeller, ticks)
     elapsed_s = time.perf_counter() - started
+    _require_coverage(under_new)
     forgotten = [_without(each, changes) for each in control]
     under_old = await _relabelled(control, forgotten, Relabeller(old, judge), ticks)
     spent = {"sample": _spent(under_new), "control": _spent(under_old)}
@@ -219,6 +222,19 @@ async def _relabelled(
         found.append((stored[len(found)], item))
         ticks()
     return found
+
+
+def _require_coverage(found: Sequence[Relabelled]) -> None:
+    """Raises CoverageTooLow where the judge failed on more than half of the sample: what is left says nothing."""
+    lost = Counter(
+        each.status.value for _, each in found if isinstance(each, PreferencePair) and each.status not in USABLE
+    )
+    if lost.total() * 2 > len(found):
+        raise CoverageTooLow(
+            f"{len(found) - lost.total()} of {len(found)} pairs could be judged: "
+            + ", ".join(f"{status} {count}" for status, count in sorted(lost.items())),
+            remedy="see that the judge answers in time and to the point, and try again",
+        )
 
 
 async def _cases(

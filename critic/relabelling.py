@@ -9,6 +9,7 @@ again where there is a judge to ask.
 """
 
 import hashlib
+import json
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ from solon.templates import template_hash
 MEASURED: Final = frozenset({Status.OK, Status.REFUSED, Status.OFF_FORMAT})
 """Statuses of a vote that would be the same if it were asked for again."""
 NOTHING_APPLIES: Final = "nothing_applies"
+_JUDGE: Final = ("model", "revision")
+"""What tells one judge from another."""
 _OF_THE_PAIRING: Final = frozenset({"incomplete_tournament"})
 """Flags that say how the pair was found, which no new label changes."""
 
@@ -239,7 +242,7 @@ def _asks_the_same(one: Principle, other: Principle) -> bool:
 
 def same_judge(judge: Judge, made: Provenance) -> bool:
     """Whether a label's votes are what this judge would be asked for: the same model, weights and sampling."""
-    same = all(made.judge.get(key) == judge.identity[key] for key in ("model", "revision"))
+    same = all(made.judge.get(key) == judge.identity[key] for key in _JUDGE)
     return same and made.sampling.get("judge") == SAMPLING
 
 
@@ -270,7 +273,8 @@ def _as(principle: Principle, votes: tuple[Vote, Vote]) -> tuple[Vote, Vote]:
 def _id(pair: PreferencePair, made_of: Provenance) -> str:
     """The stored id where the text and the judge are the same, else one that follows from both."""
     stored = pair.provenance
-    if (stored.constitution_hash, stored.judge) == (made_of.constitution_hash, made_of.judge):
+    judge = [made_of.judge.get(key) for key in _JUDGE]
+    if stored.constitution_hash == made_of.constitution_hash and [stored.judge.get(key) for key in _JUDGE] == judge:
         return pair.id
-    parts = [pair.id, made_of.constitution_hash, *(f"{key}={value}" for key, value in sorted(made_of.judge.items()))]
-    return "pref_" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:26]
+    parts = json.dumps([pair.id, made_of.constitution_hash, judge])
+    return "pref_" + hashlib.sha256(parts.encode()).hexdigest()[:26]

@@ -149,11 +149,23 @@ class Limits(Part):
     rows_per_audit: int = Field(default=1000, ge=1)
 
 
+class Publishing(Part):
+    """What a constitution must show before it is published."""
+
+    floor: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of its cases that must pass; 0 demands nothing. A request may ask for more."""
+    judge: ModelName | None = None
+    """Registered judge that tries the cases where a request names none."""
+
+
 class Settings(Part):
     """Everything that is configured."""
 
     database: str = "sqlite:///solon.db"
     """SQLAlchemy URL."""
+    constitutions: Path | None = None
+    """Directory under git for drafts, versions and labels of constitutions; None keeps them in the database."""
+    publishing: Publishing = Publishing()
     artifacts: Path = Path("artifacts")
     """Directory for what jobs write."""
     server: str = "http://127.0.0.1:8000"

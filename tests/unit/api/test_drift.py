@@ -145,7 +145,9 @@ def test_rows_without_a_verdict_say_what_is_missing(tmp_path: Path):
 
 def test_candidates_come_from_constitutions_and_text_files(tmp_path: Path):
     (tmp_path / "pool.txt").write_text("Be kind.\nBe kind.\nBe 2 kind.\n")
-    found = read_candidates(["civic", str(tmp_path / "pool.txt")])
+    found = read_candidates(
+        ["civic", str(tmp_path / "pool.txt")], Settings(database=f"sqlite:///{tmp_path / 'absent.db'}")
+    )
     assert len(found) == len(load("civic").principles) + 3
     kept = distinct(found, load("civic"))
     assert [(each.id, each.text) for each in kept] == [("be-kind", "Be kind."), ("be-2-kind", "Be 2 kind.")]

@@ -13,8 +13,8 @@ from api.events import Event
 from api.labelling import LabelRequest, label_file
 from api.relabelling import relabel_file, show_relabelled
 from api.trials import require_floor, run_cases
-from constitution.document import load
-from solon.datasets import read_discards, read_manifest
+from constitution.document import load, read_bytes
+from solon.datasets import read_discards, read_manifest, read_pairs
 from solon.errors import Failed, InvalidInput
 from solon.fakes import ScriptedChat, scoring_judge
 from solon.settings import Settings
@@ -138,7 +138,7 @@ def test_a_preview_needs_the_earlier_text(folder: Path, settings: Settings, monk
     unknown = solon(monkeypatch, "preview", "new.yaml", "--pairs", "pairs.jsonl")
     wrong = solon(monkeypatch, "preview", "new.yaml", "--pairs", "pairs.jsonl", "--from", "new.yaml")
 
-    assert "tea-house" in str(unknown.exception)
+    assert "a text that is not published: tea-house 1.0.0" in str(unknown.exception)
     assert "not under the earlier text" in str(wrong.exception)
 
 
@@ -191,3 +191,27 @@ async def test_a_policy_has_no_part_in_a_relabel(folder: Path, settings: Setting
     await labelled(folder, settings)
     with pytest.raises(InvalidInput, match="has its completions"):
         await relabelled(folder, settings, model(), policy="starter")
+
+
+async def test_an_edit_of_one_of_sixteen_published_principles_costs_a_twelfth_of_the_calls_at_most(
+    folder: Path, settings: Settings
+) -> None:
+    """`harmlessness-16`, and the same with one principle in other words; both labels are counted call by call."""
+    assert len(load("harmlessness-16").principles) == 16
+    text = read_bytes("harmlessness-16").decode()
+    asked = "compare: Which response keeps children safer?"
+    assert text.count(asked) == 1
+    (folder / "old.yaml").write_text(text)
+    (folder / "new.yaml").write_text(text.replace(asked, "compare: Which response protects children better?"))
+    await labelled(folder, settings)
+    chat, from_scratch = model(), model()
+    summary, _ = await relabelled(folder, settings, chat)
+    request = LabelRequest(str(folder / "new.yaml"), "far")
+    await label_file(
+        folder / "rows.jsonl", folder / "full.jsonl", request, settings, lambda _: None, FakeModels(far=from_scratch)
+    )
+
+    assert 0 < chat.calls <= from_scratch.calls / 12
+    assert (summary["judge_calls"], summary["judge_calls_from_scratch"]) == (chat.calls, from_scratch.calls)
+    again, full = (list(read_pairs(folder / name)) for name in ("again.jsonl", "full.jsonl"))
+    assert [(pair.status, pair.p_a) for pair in again] == [(pair.status, pair.p_a) for pair in full]

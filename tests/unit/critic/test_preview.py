@@ -9,8 +9,9 @@ from constitution.document import Case, Constitution, Principle
 from critic.judge import Judge
 from critic.pipeline import label
 from critic.preview import Plan, Preview, preview
-from solon.errors import InvalidInput
-from solon.fakes import Call, ScriptedChat, label_reply, scoring_judge
+from solon.chat import RequestTimedOut
+from solon.errors import CoverageTooLow, InvalidInput
+from solon.fakes import Call, ScriptedChat, failing_judge, label_reply, scoring_judge
 from solon.records import PreferencePair, Status
 from solon.rows import Row
 from tests.unit.critic.material import collected, constitution, pairs, row
@@ -182,3 +183,16 @@ async def test_pairs_of_another_text_or_another_judge_are_refused() -> None:
     lost = [pair.model_copy(update={"status": Status.TIMEOUT, "p_a": None}) for pair in found]
     with pytest.raises(InvalidInput, match="no pair has a measured label"):
         await previewed(lost, old, old, model())
+
+
+async def test_a_judge_that_fails_on_most_of_the_sample_ends_the_preview() -> None:
+    old = text(cases=())
+
+    def fails(call: Call) -> RequestTimedOut | None:
+        return RequestTimedOut("late") if "unkind" in call.text else None
+
+    found = await stored(old)
+    broken = failing_judge(model(), fails)
+    broken.model = "scoring"
+    with pytest.raises(CoverageTooLow, match="0 of 40 pairs could be judged: timeout 40"):
+        await previewed(found, old, text("Be unkind."), broken)
