@@ -21,8 +21,11 @@ def judge(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="JUDGE", help="Registered judge.")],
     rows: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[ROWS.jsonl]...", help="Rows with people's verdicts; none: the constitution's cases."),
+        list[str] | None,
+        typer.Argument(
+            metavar="[ROWS.jsonl]...",
+            help="Rows with people's verdicts, or builtin:agora/gold; none: the constitution's cases.",
+        ),
     ] = None,
     constitution: Annotated[str, typer.Option(metavar="ID", help="Published id, or a file.")] = "civic",
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for audit.html and audit.json.")] = Path(

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from api.events import Emit, Event
+from api.gold import GOLD, ROWS, gold_rows
 from api.judging import check_judge, open_judge
+from api.recipes import BUILTIN_PROMPTS
 from api.registry import Models, opened
 from api.steps import Ticks
 from constitution.digest import content_hash
@@ -19,7 +21,7 @@ from critic.cache import Cache, FileCache
 from critic.judge import Judge
 from critic.judge_audit import JudgeAudit, judge_audit
 from critic.pipeline import label
-from solon.errors import InvalidInput
+from solon.errors import InvalidInput, NotFound
 from solon.records import Completion, Discard, Message, PreferencePair, Prompt
 from solon.rows import Row, read_rows
 from solon.settings import Settings
@@ -113,7 +115,7 @@ async def audit_judge(
 
 
 async def audit_files(
-    files: Sequence[Path],
+    sources: Sequence[str],
     constitution: Constitution,
     out: Path,
     request: AuditRequest,
@@ -121,13 +123,15 @@ async def audit_files(
     emit: Emit,
     models: Models | None = None,
 ) -> AuditReport:
-    """The audit on row files, or on the constitution's cases without any; `audit.html` and `audit.json` are in `out`.
+    """The audit on row files and built-in rows, or on the constitution's cases without any.
 
-    Judgements are kept in `out/judgements.jsonl`: an audit that was interrupted goes on where it stopped.
+    `audit.html` and `audit.json` are in `out`. Judgements are kept in `out/judgements.jsonl`: an audit that
+    was interrupted goes on where it stopped.
     """
     from api.audit_page import write_page
 
-    rows = {_name(path, files): list(read_rows(path)) for path in files} or {CASES: case_rows(constitution)}
+    rows = {_name(each, sources): _rows(each, constitution, request) for each in sources}
+    rows = rows or {CASES: case_rows(constitution)}
     async with AsyncExitStack() as stack:
         cache = stack.enter_context(FileCache(out / "judgements.jsonl"))
         report = await audit_judge(rows, constitution, request, settings, emit, models, cache)
@@ -147,8 +151,17 @@ def case_rows(constitution: Constitution) -> list[Row]:
     ]
 
 
-def _name(path: Path, files: Sequence[Path]) -> str:
-    return path.stem if [each.stem for each in files].count(path.stem) == 1 else str(path)
+def _name(source: str, sources: Sequence[str]) -> str:
+    stem = Path(source).stem
+    return stem if [Path(each).stem for each in sources].count(stem) == 1 else source
+
+
+def _rows(source: str, constitution: Constitution, request: AuditRequest) -> list[Row]:
+    if source == GOLD:
+        return gold_rows(constitution, request.limit or ROWS, request.seed)
+    if source.startswith(BUILTIN_PROMPTS):
+        raise NotFound(f"there are no rows {source!r}", field="ROWS", remedy=f"known: {GOLD}, or a file")
+    return list(read_rows(Path(source)))
 
 
 async def _audit(

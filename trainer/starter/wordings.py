@@ -6,7 +6,7 @@ predicate and form in seven is held out, so that held-out wordings are new combi
 
 import random
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -102,6 +102,15 @@ def critique(criterion: str, direction: Direction, rng: random.Random) -> str:
     """A sentence that says the response is at the pole opposite to `direction`."""
     predicate = rng.choice(wordings()["criteria"][criterion]["low" if direction == 1 else "high"])
     return f"The response {_third_person(predicate)}."
+
+
+def statements(criterion: str) -> Iterator[tuple[str, Direction]]:
+    """Every principle text about a criterion, with the pole it wants."""
+    for form in wordings()["statements"]:
+        for pole, predicates in ((1, "high"), (-1, "low")):
+            for predicate in wordings()["criteria"][criterion][predicates]:
+                for noun in wordings()["nouns"]:
+                    yield _fill(form["form"], predicate, noun, None), 1 if form["sign"] == pole else -1
 
 
 def _draw(

@@ -9,12 +9,15 @@ import pytest
 from api.audit_page import headline
 from api.auditing import AuditReport, AuditRequest, audit_files
 from api.events import Event
+from api.gold import gold_rows
 from constitution.document import load
 from solon.errors import InvalidInput, NotFound
 from solon.fakes import ScriptedChat, first_slot_judge, keyword_judge
 from solon.settings import Settings
 from tests.integration.service import FakeModels
-from tests.unit.critic.material import constitution
+from tests.unit.critic.material import KIND, constitution
+from trainer.starter.gold import criterion_of
+from trainer.starter.oracle import read
 
 CIVIC = load("civic")
 SETTINGS = Settings.load(environment={}, overrides=["models.other={kind: judge, path: builtin:starter-judge}"])
@@ -42,7 +45,7 @@ async def report(folder: Path, model: ScriptedChat, *files: Path, **changes: Any
     changes.setdefault("attacks", False)
     request = AuditRequest("starter-judge", **changes)
     models = FakeModels(starter_judge=model, other=keyword_judge(["rude"], ["kind"]))
-    return await audit_files(files, CIVIC, folder, request, SETTINGS, events.append, models)
+    return await audit_files([str(file) for file in files], CIVIC, folder, request, SETTINGS, events.append, models)
 
 
 async def test_a_judge_with_peoples_taste_is_told_from_the_controls(tmp_path: Path):
@@ -129,3 +132,20 @@ async def test_what_cannot_be_audited_is_said_before_anything_is_asked(tmp_path:
     with pytest.raises(InvalidInput):
         await audit_files([], rules, tmp_path, request, SETTINGS, lambda _: None, FakeModels(starter_judge=model))
     assert model.calls == 0
+
+
+def test_the_oracles_rows_have_the_label_of_perfect_verdicts():
+    rows = gold_rows(CIVIC, 40, seed=0)
+    assert rows == gold_rows(CIVIC, 40, seed=0)
+    assert {row.human_votes for row in rows} >= {("a",), ("b",)}
+    for row in rows:
+        one, two = (read(row.prompt.text, completion.text) for completion in row.completions)
+        if one.harmful != two.harmful:
+            assert row.human_votes == (("b",) if one.harmful else ("a",))
+
+
+def test_the_oracle_judges_no_principle_in_words_it_does_not_know():
+    with pytest.raises(InvalidInput, match="words"):
+        gold_rows(constitution(KIND), 1, seed=0)
+    assert criterion_of("The response should not flatter the person.") == ("flattering", -1)
+    assert criterion_of("Be kind.") is None
