@@ -130,6 +130,9 @@ def label(
         Literal["all", "swiss", "chunks"] | None, typer.Option(help="Rate all completions first, by these comparisons.")
     ] = None,
     min_margin: Annotated[float, typer.Option(min=0.0, max=0.99, help="Of the pairing threshold.")] = 0.0,
+    min_coverage: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the comparisons that must be ok or tie.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     weights: Annotated[
         list[str] | None, typer.Option("--weight", metavar="NAME=FACTOR", help=pairs_cli.WEIGHT_HELP)
@@ -158,6 +161,7 @@ def label(
         seed,
         schedule=schedule,
         min_margin=min_margin,
+        min_coverage=min_coverage,
         weights=factors,
         cache=cache,
     )

@@ -8,6 +8,7 @@ from api import digests
 from api.registry import Models
 from constitution.document import Constitution
 from critic.cache import Cache, FileCache
+from critic.examples import comparison_shots
 from critic.judge import Judge
 from critic.judges.logprobs import Logprobs
 from critic.judges.marks import Reward, Score
@@ -46,22 +47,25 @@ async def open_judge(
     margin = constitution.combine.tie_margin
     entry = settings.model(name, "judge")
     if entry.engine != "jury":
-        return await _single(name, settings, models, cache, margin)
+        return await _single(name, constitution, settings, models, cache)
     seats = [
-        Seat(await _single(member, settings, models, cache, margin), weight) for member, weight in entry.members.items()
+        Seat(await _single(member, constitution, settings, models, cache), weight)
+        for member, weight in entry.members.items()
     ]
     return Jury(name, seats, tie_margin=margin, quorum=entry.quorum)
 
 
-async def _single(name: str, settings: Settings, models: Models, cache: Cache | None, tie_margin: float) -> Judge:
+async def _single(
+    name: str, constitution: Constitution, settings: Settings, models: Models, cache: Cache | None
+) -> Judge:
     entry = settings.model(name, "judge")
     # The digest stands for the revision of local weights: judgements of other weights are never taken from the cache.
     revision = entry.revision or (digests.of_model(entry) if entry.engine == "local" else None)
     return Judge(
         await models.chat(name),
-        method=method_of(entry.judge),
+        method=method_of(entry.judge, constitution),
         min_label_mass=entry.judge.min_label_mass,
-        tie_margin=tie_margin,
+        tie_margin=constitution.combine.tie_margin,
         swap=entry.judge.swap,
         calibration_temperature=entry.judge.calibration_temperature,
         cache=cache,
@@ -86,11 +90,11 @@ def opened_cache(path: Path | None) -> Generator[FileCache | None]:
         yield cache
 
 
-def method_of(options: JudgeOptions) -> Method:
-    """How a judge with these options is asked."""
+def method_of(options: JudgeOptions, constitution: Constitution) -> Method:
+    """How a judge with these options is asked; only `logprobs` is shown the constitution's examples."""
     match options.method:
         case "logprobs":
-            return Logprobs(options.labels)
+            return Logprobs(options.labels, comparison_shots(constitution, options.labels))
         case "json":
             return JsonVerdict(options.labels, options.clamp, options.max_tokens)
         case "cot":

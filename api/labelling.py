@@ -21,6 +21,7 @@ from critic.schedules import Schedule
 from critic.tournament import Pairing
 from solon.chat import ChatModel
 from solon.datasets import PairWriter, read_discards, read_pairs
+from solon.errors import CoverageTooLow
 from solon.records import Discard
 from solon.rows import read_rows
 from solon.settings import Settings
@@ -68,7 +69,11 @@ async def label_file(
         async with opened(settings, models, emit=emit) as running:
             judge = await open_judge(request.judge, constitution, settings, running, cache)
             policy = await running.chat(request.policy) if request.policy is not None else None
-            await _label(rows, total, writer, request, constitution, judge, policy, Ticks(STEP, emit))
+            try:
+                await _label(rows, total, writer, request, constitution, judge, policy, Ticks(STEP, emit))
+            except CoverageTooLow:  # what there is says why
+                writer.commit()
+                raise
         writer.commit()
     found = audit(chain(read_pairs(out), read_discards(out)))
     emit(Event(type="step_finished", step=STEP, done=total, total=total))

@@ -32,7 +32,7 @@ def _print_json(event: Event) -> None:
 
 
 def _print_milestones(event: Event) -> None:
-    if event.type in ("step_started", "step_finished", "step_skipped"):
+    if event.type in ("step_started", "step_finished", "step_skipped", "paused", "resumed"):
         sys.stderr.write(event.model_dump_json(exclude_defaults=True) + "\n")
         sys.stderr.flush()
 
@@ -61,6 +61,8 @@ class Bars:
 
     def __call__(self, event: Event) -> None:
         """Draw the event."""
+        if event.type in ("paused", "resumed"):
+            self._progress.console.print(f"{event.type}: {event.message}")
         if not event.step:
             return
         task = self._tasks.get(event.step)

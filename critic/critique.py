@@ -23,6 +23,7 @@ from constitution.document import Constitution, Principle
 from critic.candidates import Sampling, generate
 from critic.concurrency import in_order, together
 from critic.drawing import Choice, draw
+from critic.examples import critique_shots
 from critic.judge import Judge, Usage
 from critic.labelling import Labeller, check_scope, origin, spent
 from critic.pipeline import Coverage
@@ -114,7 +115,7 @@ class _Job:
         self.plan = plan
         self._constitution = constitution
         self._policy = policy
-        self._rewriter = Rewriter(critic, plan.sampling)
+        self._rewriter = Rewriter(critic, plan.sampling, critique_shots(constitution))
         self._labeller = Labeller(constitution, judge, critic.name, plan.sampling, plan.seed) if judge else None
         self._made_by = origin(constitution, ("critique", "revision")).model_copy(
             update={

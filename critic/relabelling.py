@@ -20,7 +20,7 @@ from constitution.document import Constitution, Principle
 from constitution.expressions import NOT_APPLICABLE
 from constitution.weighting import Weights
 from critic.concurrency import in_order, together
-from critic.judge import SAMPLING, Judge, Usage, verdict
+from critic.judge import Judge, Usage, verdict
 from critic.labelling import labelled, spent, text_provenance
 from critic.rules import RuleSet
 from solon.errors import InvalidInput
@@ -209,10 +209,11 @@ class Relabeller:
         """The provenance of the new label before its cost; tokens are those of the new judge calls only."""
         stored = pair.provenance
         policy = {who: values for who, values in stored.sampling.items() if who == "policy"}
+        asked = dict(self.judge.sampling) if self.judge is not None else stored.sampling.get("judge")
         by = {
             "judge": self.judge.identity if self.judge is not None else stored.judge,
             "policy": stored.policy,
-            "sampling": ({"judge": SAMPLING} if self.judge is not None or stored.judge else {}) | policy,
+            "sampling": ({"judge": asked} if asked else {}) | policy,
             "seed": stored.seed,
         }
         return self._text.model_copy(update=by)
@@ -243,7 +244,7 @@ def _asks_the_same(one: Principle, other: Principle) -> bool:
 def same_judge(judge: Judge, made: Provenance) -> bool:
     """Whether a label's votes are what this judge would be asked for: the same model, weights and sampling."""
     same = all(made.judge.get(key) == judge.identity[key] for key in _JUDGE)
-    return same and made.sampling.get("judge") == SAMPLING
+    return same and made.sampling.get("judge") == dict(judge.sampling)
 
 
 def _votes(pair: PreferencePair, failed_too: bool) -> Iterable[tuple[str, tuple[Vote, Vote]]]:

@@ -1,6 +1,7 @@
 """One round of critique and revision: two requests to the model that criticises, and what they bring back."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from constitution.document import Principle
@@ -17,12 +18,21 @@ DEFAULT_CRITIQUE: Final = "Say how the response falls short of the principle."
 DEFAULT_REVISION: Final = "Rewrite the response so that it follows the principle."
 
 
+@dataclass(frozen=True)
+class Shots:
+    """Solved examples as turns before a request: what was asked, and the answer, in turn."""
+
+    critiques: tuple[Message, ...] = ()
+    revisions: tuple[Message, ...] = ()
+
+
 class Rewriter:
     """Asks a model for critiques and revisions."""
 
-    def __init__(self, model: ChatModel, sampling: Sampling) -> None:
+    def __init__(self, model: ChatModel, sampling: Sampling, shots: Shots | None = None) -> None:
         self._model = model
         self._sampling = sampling
+        self._shots = shots or Shots()
 
     async def round(
         self,
@@ -40,14 +50,14 @@ class Rewriter:
         """
         blank = Revision(round=number, principle=principle.id)
         try:
-            said = await self._write(critique_messages(prompt, latest.text, principle), seed, usage)
+            said = await self._write(critique_messages(prompt, latest.text, principle, self._shots), seed, usage)
         except RequestRejected:
             return blank.model_copy(update={"rejected": "critique_failed"}), None
         if said is None or not said.text.strip():
             return blank.model_copy(update={"rejected": "no_critique"}), None
         critiqued = blank.model_copy(update={"critique": said.text.strip()})
         try:
-            messages = revision_messages(prompt, latest.text, principle, critiqued.critique)
+            messages = revision_messages(prompt, latest.text, principle, critiqued.critique, self._shots)
             revision = await self._write(messages, seed, usage)
         except RequestRejected:
             return critiqued.model_copy(update={"rejected": "revision_failed"}), None
@@ -74,20 +84,25 @@ class Rewriter:
         return Completion(text=choice.text.strip(), finish_reason=finish, model=self._model.name, seed=seed)
 
 
-def critique_messages(prompt: Prompt, response: str, principle: Principle) -> tuple[Message, Message]:
+def critique_messages(
+    prompt: Prompt, response: str, principle: Principle, shots: Shots | None = None
+) -> tuple[Message, ...]:
     """The exact request for a critique."""
-    return render(
+    system, request = render(
         "critique",
         conversation=dialogue(prompt.messages),
         response=neutralise(response),
         principle=one_line(principle.text),
         request=one_line(principle.critique or DEFAULT_CRITIQUE),
     )
+    return (system, *(shots.critiques if shots else ()), request)
 
 
-def revision_messages(prompt: Prompt, response: str, principle: Principle, critique: str) -> tuple[Message, Message]:
+def revision_messages(
+    prompt: Prompt, response: str, principle: Principle, critique: str, shots: Shots | None = None
+) -> tuple[Message, ...]:
     """The exact request for a revision."""
-    return render(
+    system, request = render(
         "revision",
         conversation=dialogue(prompt.messages),
         response=neutralise(response),
@@ -95,3 +110,4 @@ def revision_messages(prompt: Prompt, response: str, principle: Principle, criti
         critique=one_line(neutralise(critique)),
         request=one_line(principle.revise or DEFAULT_REVISION),
     )
+    return (system, *(shots.revisions if shots else ()), request)

@@ -62,6 +62,7 @@ class Breaker:
         self._wait_s = first_wait_s
         self._probe_at = 0.0
         self._probing = False
+        self._outages = 0
         self._changed = asyncio.Condition()
 
     @property
@@ -75,13 +76,15 @@ class Breaker:
         Raises ModelUnavailable when the server is still away at `deadline`, in seconds of `time.monotonic`.
         """
         probe = await self._admitted(deadline)
-        turn, finished = Turn(), False
+        turn, finished, outages = Turn(), False, self._outages
         try:
             yield turn
             finished = True
         finally:
-            # An attempt that was cancelled or broke off found nothing out.
-            await self._settle(turn.found_down, up=finished and not turn.found_down, probe=probe)
+            # An attempt from before an outage says nothing of the server that came back after it, and one that was
+            # cancelled or broke off found nothing out. Only the probe ends an outage.
+            news = turn.found_down and (probe or outages == self._outages)
+            await self._settle(down=news, up=finished and not turn.found_down, probe=probe)
 
     async def _admitted(self, deadline: float) -> bool:
         """Whether the attempt is the probe; returns when it may be made."""
@@ -111,7 +114,7 @@ class Breaker:
         except TimeoutError:
             return
 
-    async def _settle(self, down: bool, *, up: bool, probe: bool) -> None:
+    async def _settle(self, *, down: bool, up: bool, probe: bool) -> None:
         if not down and not probe and self._is_up:
             return
         async with self._changed:
@@ -120,12 +123,13 @@ class Breaker:
                 self._probing = False
             if down and self._down_since is None:
                 self._down_since, self._wait_s = now, self._first_wait_s
+                self._outages += 1
                 self._probe_at = now + self._wait_s
                 self._tell(Outage(self._name, over=False))
             elif down and probe:
                 self._wait_s = min(self._wait_s * 2, self._max_wait_s)
                 self._probe_at = now + self._wait_s
-            elif up and self._down_since is not None:
+            elif up and probe and self._down_since is not None:
                 away_s, self._down_since = now - self._down_since, None
                 self._tell(Outage(self._name, over=True, seconds=away_s))
             self._changed.notify_all()

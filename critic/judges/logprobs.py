@@ -3,6 +3,8 @@
 Source: Bai et al. 2022, arXiv:2212.08073, section 4 (soft labels); Lee et al. 2023, arXiv:2309.00267.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
@@ -27,6 +29,8 @@ class Logprobs:
 
     labels: tuple[str, str] = LABELS
     """What the completions are called in the prompt, first and second."""
+    shots: tuple[Message, ...] = ()
+    """Solved comparisons as turns before each one, see `critic.examples`."""
 
     name: ClassVar[str] = "logprobs"
     pair_templates: ClassVar[tuple[str, ...]] = ("judge_pair",)
@@ -35,12 +39,16 @@ class Logprobs:
 
     @property
     def sampling(self) -> Mapping[str, Any]:
-        """The request's parameters; the labels where they are not A and B."""
-        return SAMPLING if self.labels == LABELS else SAMPLING | {"labels": list(self.labels)}
+        """The request's parameters; the labels where they are not A and B, and a digest of examples."""
+        labels = {} if self.labels == LABELS else {"labels": list(self.labels)}
+        turns = [[shot.role, shot.content] for shot in self.shots]
+        digest = hashlib.sha256(json.dumps(turns).encode()).hexdigest()[:16]
+        return {**SAMPLING, **labels, **({"examples": digest} if turns else {})}
 
     async def prefer(self, listed: Comparison, principle: Principle, desk: Desk) -> Reading:
         """See `Method.prefer`."""
-        return await desk.labels(pair_messages(listed, principle, self.labels), self.labels, SAMPLING)
+        system, request = pair_messages(listed, principle, self.labels)
+        return await desk.labels((system, *self.shots, request), self.labels, SAMPLING)
 
     async def ask(self, prompt: Prompt, completion: Completion, question: str, desk: Desk) -> Reading:
         """See `Method.ask`."""

@@ -88,6 +88,8 @@ async def test_a_judge_that_fails_leaves_statuses_unless_coverage_is_asked_for(
     summary = await label_file(rows, out, REQUEST, settings, lambda _: None, models)
     assert summary["statuses"] == {"timeout": 2}
     assert summary["agreement"] is None
+    out.unlink()
     strict = LabelRequest("civic", "far-judge", min_coverage=0.5)
     with pytest.raises(CoverageTooLow):
         await label_file(rows, out, strict, settings, lambda _: None, models)
+    assert read_manifest(out).statuses == {"timeout": 2}

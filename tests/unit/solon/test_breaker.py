@@ -128,3 +128,25 @@ async def test_without_patience_a_dead_server_fails_within_the_budget():
     ) as model:
         with pytest.raises(ModelUnavailable, match="cannot be reached"):
             await model.complete(HELLO, max_tokens=1)
+
+
+async def test_attempts_from_before_an_outage_neither_end_it_nor_begin_another():
+    told = list[Outage]()
+    breaker = Breaker("judge", first_wait_s=0.01, notice=told.append)
+    gate = asyncio.Event()
+
+    async def slow(down: bool) -> None:
+        async with breaker.turn(time.monotonic() + 5) as turn:
+            await gate.wait()
+            if down:
+                turn.down()
+
+    early = [asyncio.create_task(slow(down)) for down in (False, True)]
+    await asyncio.sleep(0)
+    async with breaker.turn(time.monotonic() + 5) as turn:
+        turn.down()
+    async with breaker.turn(time.monotonic() + 5):  # the probe: it is back
+        pass
+    gate.set()
+    await asyncio.gather(*early)
+    assert [outage.over for outage in told] == [False, True]
