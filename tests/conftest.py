@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("suite", derandomize=True, deadline=None)
+settings.register_profile("random", deadline=None)  # new examples each time: pytest --hypothesis-profile=random
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")
