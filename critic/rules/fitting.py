@@ -29,6 +29,9 @@ Array = npt.NDArray[np.float64]
 _LEARNING_RATE: Final = 1e-2
 _BETAS: Final = (0.9, 0.999)
 _EPSILON: Final = 1e-8
+_EVIDENCE: Final = 0.5
+"""A feature must differ by this much in some fitting pair. AdamW takes steps of one size whatever the gradient, so the
+noise of a feature that is always near 0 (harm, among harmless prompts) would get a large weight of either sign."""
 
 
 class FitSettings(BaseModel):
@@ -177,12 +180,12 @@ def _value(completion: Ranked, name: str) -> float:
 
 
 def _minimise(features: Array, leads: Array, settings: FitSettings) -> Array:
-    """Weights after full-batch AdamW on the hinge loss; zero for a feature that never differs."""
+    """Weights after full-batch AdamW on the hinge loss; zero for a feature without evidence, see `_EVIDENCE`."""
     weights = np.zeros(features.shape[1])
     if not len(features):
         return weights
     mean, square = np.zeros_like(weights), np.zeros_like(weights)
-    varies = np.any(features != 0, axis=0)
+    features = np.where(np.max(np.abs(features), axis=0) >= _EVIDENCE, features, 0.0)
     for step in range(1, settings.steps + 1):
         short = settings.margin - leads - features @ weights > 0
         gradient = -features[short].sum(axis=0) / len(features)
@@ -190,7 +193,7 @@ def _minimise(features: Array, leads: Array, settings: FitSettings) -> Array:
         square = _BETAS[1] * square + (1 - _BETAS[1]) * gradient**2
         change = (mean / (1 - _BETAS[0] ** step)) / (np.sqrt(square / (1 - _BETAS[1] ** step)) + _EPSILON)
         weights = weights - _LEARNING_RATE * (change + settings.weight_decay * weights)
-    return np.where(varies, weights, 0.0)
+    return weights
 
 
 def _ordered(
