@@ -1,4 +1,4 @@
-"""`solon constitution ls | show | lint | classify`: read, check and try out constitution files."""
+"""`solon constitution ls | show | lint | schema | classify`: read, check and try out constitution files."""
 
 import json
 from pathlib import Path
@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api import collective_cli, constitution_exchange, draft_cli, drift_cli, publishing_cli, trials_cli
+from api import collective_cli, constitution_exchange, draft_cli, drift_cli, lint_cli, publishing_cli, trials_cli
 from api.terminal import settings
 
 if TYPE_CHECKING:
     from constitution.document import Constitution
-    from constitution.problems import Problem
-    from solon.settings import Settings
 
 app = typer.Typer(name="constitution", help="Read, check and try out constitution files.", no_args_is_help=True)
+app.command()(lint_cli.lint)
+app.command()(lint_cli.schema)
 app.command()(collective_cli.collect)
 app.command()(drift_cli.drift)
 app.command()(drift_cli.infer)
@@ -82,26 +82,6 @@ def show(context: typer.Context, ref: Reference, as_json: AsJson = False) -> Non
 
 
 @app.command()
-def lint(
-    context: typer.Context,
-    files: Annotated[list[str], typer.Argument(metavar="ID_OR_FILE...", help="Published ids or files.")],
-    as_json: AsJson = False,
-) -> None:
-    """Check files and list every problem with its line and column; exit code 1 when there is one."""
-    found = {name: _problems(name, settings(context)) for name in files}
-    if as_json:
-        typer.echo(json.dumps({name: [vars(problem) for problem in problems] for name, problems in found.items()}))
-    else:
-        for name, problems in found.items():
-            for problem in problems:
-                typer.echo(f"{name}: {problem}")
-            if not problems:
-                typer.echo(f"{name}: no problems")
-    if any(found.values()):
-        raise typer.Exit(1)
-
-
-@app.command()
 def classify(
     context: typer.Context,
     ref: Reference,
@@ -140,10 +120,3 @@ def _summary(constitution: "Constitution") -> dict[str, Any]:
         "title": constitution.title,
         "content_hash": content_hash(constitution),
     }
-
-
-def _problems(ref: str, configured: "Settings") -> "list[Problem]":
-    from api.libraries import open_library, read_constitution
-    from constitution.document import check, parents_for
-
-    return list(check(read_constitution(ref, configured), parents=parents_for(ref, open_library(configured).load))[1])

@@ -9,7 +9,7 @@ What is only unwise is a warning of `constitution.lints`.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from constitution.composition import Document, Parents, composed
 from constitution.expressions import nearest
 from constitution.logic import Logic
-from constitution.problems import FieldPath, Problem, SourceError, dotted, path_of
+from constitution.problems import FieldPath, Problem, Severity, SourceError, dotted, path_of
 from constitution.schema import (
     Case,
     Combine,
@@ -63,6 +63,9 @@ __all__ = [
     "published",
     "read_bytes",
 ]
+
+Finding = tuple[FieldPath, str, str]
+"""Path in the whole document, message and remedy."""
 
 _PUBLISHED = Path(__file__).with_name("published")
 _REFERENCE = re.compile(r"([a-z][a-z0-9-]{0,62})(?:@\d+\.\d+\.\d+)?")
@@ -158,11 +161,14 @@ def parse(raw: bytes, name: str, *, parents: Parents | None = None) -> Constitut
     return constitution
 
 
-def check(raw: bytes, *, parents: Parents | None = None) -> tuple[Constitution | None, tuple[Problem, ...]]:
+def check(
+    raw: bytes, *, parents: Parents | None = None, advise: Callable[[Constitution], Iterable[Finding]] | None = None
+) -> tuple[Constitution | None, tuple[Problem, ...]]:
     """The constitution in `raw`, None when it cannot be built, and everything that is wrong with it.
 
     Args:
         parents: finds the constitution that this one is derived from; None: among the published ones.
+        advise: what it says of a constitution without errors becomes warnings (`constitution.lints`).
     """
     try:
         source = read(raw)
@@ -178,7 +184,10 @@ def check(raw: bytes, *, parents: Parents | None = None) -> tuple[Constitution |
     except ValidationError as error:
         found = [_explained(document, detail) for detail in error.errors(include_url=False)]
         return None, _placed(source, document, found)
-    return constitution, _placed(source, document, [*_dangling(constitution)] or _illogical(constitution))
+    errors = [*_dangling(constitution)] or [*_illogical(constitution)]
+    if errors or advise is None:
+        return constitution, _placed(source, document, errors)
+    return constitution, _placed(source, document, advise(constitution), "warning")
 
 
 def _published_file(ref: str) -> Path:
@@ -192,22 +201,20 @@ def _looks_like_a_path(ref: str) -> bool:
     return ref.endswith((".yaml", ".yml")) or "/" in ref or "\\" in ref
 
 
-Finding = tuple[FieldPath, str, str]
-"""Path in the whole document, message and remedy."""
-
-
 def _explained(document: Document, detail: Any) -> Finding:
     path, message, hint = explain(detail)
     return path, message, (document.hint(path) if detail["type"] == "missing" else None) or hint
 
 
-def _placed(source: Source, document: Document, findings: Iterable[Finding]) -> tuple[Problem, ...]:
+def _placed(
+    source: Source, document: Document, findings: Iterable[Finding], severity: Severity = "error"
+) -> tuple[Problem, ...]:
     """The findings as problems with their places, in the order of the file."""
     problems: list[Problem] = []
     for path, message, hint in findings:
         place = document.locate(path)
         line, column = source.position(place)
-        problems.append(Problem(message, hint, field=dotted(place) or None, line=line, column=column))
+        problems.append(Problem(message, hint, dotted(place) or None, line, column, severity))
     return tuple(sorted(problems, key=lambda problem: (problem.line, problem.column)))
 
 

@@ -83,6 +83,20 @@ class PropositionSet:
                 found |= self.only_if[name].names
         return frozenset(found)
 
+    def behind(self, names: Iterable[str]) -> frozenset[str]:
+        """`names` and every proposition that decides one of them."""
+        found: set[str] = set()
+        waiting = list(names)
+        while waiting:
+            name = waiting.pop()
+            if name in found:
+                continue
+            found.add(name)
+            waiting += [name.removesuffix(_APPLIES)] if self._is_applies(name) else []
+            waiting += self.derived[name].names if name in self.derived else ()
+            waiting += self.only_if[name].names if name in self.only_if else ()
+        return frozenset(found)
+
     def expand(self, values: Mapping[str, Known | None]) -> dict[str, Known | None]:
         """`values` with the derived propositions and with what does not apply.
 

@@ -1,11 +1,11 @@
 """Propositions read off a completion and its prompt without a judge: RE2 patterns and measures."""
 
-import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from constitution.document import MeasureProposition, Proposition
 from constitution.expressions import NOT_APPLICABLE, Known
+from constitution.reachability import COMPARISONS
 from critic.rules.answers import is_correct
 from critic.rules.instructions import checks
 from critic.rules.languages import language, p_language
@@ -15,15 +15,6 @@ from solon.records import Prompt
 
 Reader = Callable[[str, Prompt | None], Known]
 """From the text of a completion and its prompt to a proposition's value."""
-
-_COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
-    ">": operator.gt,
-    ">=": operator.ge,
-    "<": operator.lt,
-    "<=": operator.le,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
 
 
 def readers(propositions: Iterable[Proposition], patterns: Mapping[str, Any]) -> dict[str, Reader]:
@@ -90,7 +81,7 @@ def _measure(proposition: MeasureProposition, patterns: Mapping[str, Any]) -> Re
 def _compared(proposition: MeasureProposition, read: Reader) -> Reader:
     if proposition.op is None or proposition.value is None:
         return read
-    compare, value = _COMPARISONS[proposition.op], proposition.value
+    compare, value = COMPARISONS[proposition.op], proposition.value
 
     def holds(text: str, prompt: Prompt | None) -> Known:
         measured = read(text, prompt)
