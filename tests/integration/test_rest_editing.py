@@ -1,7 +1,6 @@
 """Editing over REST, on both stores: drafts, ETags, publishing, labels, differences, and what can be labelled with."""
 
 import asyncio
-import multiprocessing
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 
 from solon.fakes import keyword_judge
 from tests.integration.service import FakeModels, service
-from tests.unit.constitution.stores import HARBOUR
+from tests.unit.constitution.stores import HARBOUR, PATIENCE_S, processes
 
 WORK = "/v1/constitutions/harbour/drafts/work"
 YAML = {"Content-Type": "application/yaml"}
@@ -237,14 +236,14 @@ def edit_at_a_server_of_its_own(kind: str, folder: Path, index: int, start: Any,
 async def test_of_editors_at_two_servers_with_one_etag_one_gets_200_and_the_other_412(kind: str, tmp_path: Path):
     async with service(tmp_path, None, "", setting(kind, tmp_path)) as client:
         await create(client)
-    context = multiprocessing.get_context("spawn")
+    context = processes()
     start, ended = context.Barrier(2), context.Queue()
     arguments = [(kind, tmp_path, index, start, ended) for index in range(2)]
-    processes = [context.Process(target=edit_at_a_server_of_its_own, args=each) for each in arguments]
-    for process in processes:
+    editors = [context.Process(target=edit_at_a_server_of_its_own, args=each) for each in arguments]
+    for process in editors:
         process.start()
-    results = dict(await asyncio.to_thread(lambda: [ended.get(timeout=120) for _ in processes]))
-    for process in processes:
+    results = dict(await asyncio.to_thread(lambda: [ended.get(timeout=PATIENCE_S) for _ in editors]))
+    for process in editors:
         process.join()
     assert sorted(results.values()) == [200, 412]
     (winner,) = (index for index, status in results.items() if status == 200)

@@ -1,5 +1,7 @@
 """What tests of both stores share."""
 
+import multiprocessing
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 from api.store.constitutions import DatabaseStore
@@ -7,6 +9,8 @@ from api.store.tables import open_database
 from constitution.git_store import GitStore
 from constitution.store import Note, Precondition, Store
 
+PATIENCE_S = 300
+"""How long processes may take to come up on a machine that is busy with other things."""
 KINDS = ("git", "database")
 NEW = Precondition(if_none_match="*")
 ANY = Precondition(if_match="*")
@@ -31,3 +35,10 @@ def open_store(kind: str, folder: Path) -> Store:
     if kind == "git":
         return GitStore(folder / "constitutions")
     return DatabaseStore(open_database(f"sqlite:///{folder / 'solon.db'}"))
+
+
+def processes() -> ForkServerContext:
+    """Makes processes that share nothing with this one but what they are given; what they import is read once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["api.app", "tests.integration.service"])
+    return context

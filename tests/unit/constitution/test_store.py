@@ -10,7 +10,7 @@ import pytest
 
 from constitution.store import Draft, Note, Precondition, Store, Text, etag_of
 from solon.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, PreconditionRequired
-from tests.unit.constitution.stores import ADA, ANY, BEN, HARBOUR, KINDS, NEW, open_store
+from tests.unit.constitution.stores import ADA, ANY, BEN, HARBOUR, KINDS, NEW, PATIENCE_S, open_store, processes
 
 EDITORS = 4
 ROUNDS = 3
@@ -235,14 +235,14 @@ def edit_in_a_process(
 @pytest.mark.parametrize("kind", KINDS)
 def test_of_editors_in_processes_with_one_etag_one_succeeds_and_no_line_is_lost(kind: str, tmp_path: Path):
     open_store(kind, tmp_path).save_draft("harbour", "work", b"", NEW, ADA)
-    context = multiprocessing.get_context("spawn")
+    context = processes()
     start, ended = context.Barrier(2), context.Queue()
     arguments = [(kind, tmp_path, str(index), start, ended) for index in range(2)]
-    processes = [context.Process(target=edit_in_a_process, args=each) for each in arguments]
-    for process in processes:
+    editors = [context.Process(target=edit_in_a_process, args=each) for each in arguments]
+    for process in editors:
         process.start()
-    results = Counter(ended.get(timeout=120) for _ in range(2 * ROUNDS))
-    for process in processes:
+    results = Counter(ended.get(timeout=PATIENCE_S) for _ in range(2 * ROUNDS))
+    for process in editors:
         process.join()
     assert results == {"saved": ROUNDS, "refused": ROUNDS}
     final: Draft = open_store(kind, tmp_path).draft("harbour", "work")
