@@ -18,7 +18,7 @@ Reference = Annotated[str, typer.Argument(metavar="ID_OR_FILE", help="A publishe
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _FINDINGS = {
-    "unchanged": "no label of the sample changes",
+    "unchanged": "within the noise: no label of the sample changes",
     "within_noise": "within the noise: judging the old text again may change as many",
     "beyond_noise": "beyond the noise of judging again",
     "noise_not_measured": "the old text asks nothing that changed, so there is no noise to measure",
