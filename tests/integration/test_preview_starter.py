@@ -58,7 +58,8 @@ def trial() -> Trial:
 
 
 async def _trial() -> Trial:
-    settings, civic = Settings.load(environment={}), load("civic")
+    patient = ["models.starter-judge.timeout_s=600", "models.starter-judge.max_concurrency=16"]
+    settings, civic = Settings.load(overrides=patient, environment={}), load("civic")
     async with Engines(settings) as engines:
         judge = await open_judge("starter-judge", civic, settings, engines)
         items = [item async for item in label(rows(), constitution=civic, judge=judge)]
