@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.emitter import RoundTripEmitter
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString, SingleQuotedScalarString
 
 WIDTH = 120
@@ -131,8 +132,19 @@ def _styled(value: Any, indent: int, style: str | None = None) -> Any:
     return _QUOTED[style](value) if style in _QUOTED else value
 
 
+class _Emitter(RoundTripEmitter):
+    """Quotes words such as `?a` and `: a` in brackets and braces: ruamel.yaml writes them plain, but cannot read them."""
+
+    def analyze_scalar(self, scalar: Any) -> Any:
+        analysis = super().analyze_scalar(scalar)
+        if str(scalar).startswith(("?", ": ")):
+            analysis.allow_flow_plain = False
+        return analysis
+
+
 def _dump(value: Any, *, flow: bool) -> str:
     yaml = YAML(typ="rt", pure=True)
+    yaml.Emitter = _Emitter
     yaml.default_flow_style = flow
     yaml.width = 1 << 20
     yaml.indent(mapping=2, sequence=4, offset=2)

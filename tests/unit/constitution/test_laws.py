@@ -11,7 +11,15 @@ from ruamel.yaml.comments import CommentedMap
 from constitution.digest import content_hash
 from constitution.document import Constitution, parse
 from constitution.writing import dump
+from constitution.yaml_text import block_value, flow_entry
 from tests.unit.constitution.constitutions import constitutions
+
+
+@given(st.text("?:-,[]{}&*!|>'\"%@`# a0~\\=<", min_size=1, max_size=4))
+def test_a_word_of_indicators_is_written_so_that_it_can_be_read(word: str) -> None:
+    read = YAML(typ="rt", pure=True).load
+    assert read("{" + flow_entry("k", word) + "}")["k"] == word
+    assert read("k:" + block_value(word, 0) + "\n")["k"] == word
 
 
 @settings(max_examples=30)
