@@ -68,12 +68,10 @@ class RetryPolicy:
     max_wait_s: float = 5.0
     """Longest wait between two attempts, doubling up to here; a server's Retry-After may ask for more."""
     patience_s: float | None = None
-    """How long to wait for a server that cannot be reached; None: `budget_s`. A job of hours wants minutes."""
+    """How long to wait for a server that went away; None: `budget_s`. A job of hours wants minutes.
 
-    @property
-    def outage_s(self) -> float:
-        """Longest wait for a server that cannot be reached."""
-        return self.budget_s if self.patience_s is None else self.patience_s
+    A server that never answered is given `budget_s`: its address may be wrong, and nobody should wait to learn that.
+    """
 
 
 class Endpoint:
@@ -103,6 +101,7 @@ class Endpoint:
             raise InvalidInput(
                 "not a URL", field=f"models.{name}.endpoint", remedy="write it like http://host:8000/v1"
             ) from error
+        self._has_answered = False
         self._breaker = Breaker(name, first_wait_s=retry.first_wait_s * 2, notice=notice)
         self._http = httpx2.AsyncClient(
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
@@ -134,6 +133,12 @@ class Endpoint:
         async with self._slots:
             return (await self._attempts(url, body)).content
 
+    @property
+    def _outage_s(self) -> float:
+        """Longest wait for the server while it cannot be reached."""
+        patience_s = self._retry.patience_s
+        return patience_s if patience_s is not None and self._has_answered else self._retry.budget_s
+
     async def _attempts(self, url: str, body: dict[str, Any]) -> httpx2.Response:
         started = time.monotonic()
         attempts = 0
@@ -141,13 +146,13 @@ class Endpoint:
             async for attempt in stamina.retry_context(
                 on=self._backoff(started),
                 attempts=None,
-                timeout=max(self._retry.budget_s, self._retry.outage_s),
+                timeout=max(self._retry.budget_s, self._retry.patience_s or 0.0),  # `_backoff` ends most sooner
                 wait_initial=self._retry.first_wait_s,
                 wait_max=self._retry.max_wait_s,
                 wait_jitter=self._retry.first_wait_s,
             ):
                 with attempt:
-                    async with self._breaker.turn(started + self._retry.outage_s) as turn:
+                    async with self._breaker.turn(started + self._outage_s) as turn:
                         attempts += 1
                         response = await self._one(url, body, turn.down)
                     return response.raise_for_status()
@@ -165,6 +170,8 @@ class Endpoint:
             raise
         if response.status_code in _DOWN:
             down()
+        else:
+            self._has_answered = True
         return response
 
     def _backoff(self, started: float) -> Callable[[Exception], bool | float]:
@@ -174,13 +181,13 @@ class Endpoint:
             spent_s = time.monotonic() - started
             if isinstance(error, httpx2.HTTPStatusError):
                 code = error.response.status_code
-                left_s = (self._retry.outage_s if code in _GONE else self._retry.budget_s) - spent_s
+                left_s = (self._outage_s if code in _GONE else self._retry.budget_s) - spent_s
                 asked_s = retry_after_s(error.response.headers.get("Retry-After"))
                 if code not in _RETRIED or left_s <= 0:
                     return False
                 return True if asked_s is None else asked_s if asked_s < left_s else False
             if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
-                return spent_s < self._retry.outage_s
+                return spent_s < self._outage_s
             transient = isinstance(error, httpx2.TransportError) and not isinstance(error, httpx2.UnsupportedProtocol)
             return transient and spent_s < self._retry.budget_s
 

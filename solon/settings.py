@@ -137,7 +137,7 @@ class Limits(Part):
     """How much the service takes on at once, and how long it waits."""
 
     patience_s: float = Field(default=900.0, ge=0)
-    """How long a job waits for a model server that cannot be reached, before it fails."""
+    """How long a job waits for a model server that went away, before it fails; one never reached gets seconds."""
 
     queued_jobs: int = Field(default=32, ge=0)
     """Jobs that may wait; one more is answered 429."""

@@ -120,6 +120,13 @@ async def test_a_cancelled_probe_lets_another_one_ask():
         assert not turn.found_down
 
 
+async def test_patience_is_for_a_server_that_has_answered_before():
+    async with chat(Server(down_s=60.0), 60.0) as model:
+        async with asyncio.timeout(10):
+            with pytest.raises(ModelUnavailable, match="cannot be reached"):
+                await model.complete(HELLO, max_tokens=1)
+
+
 async def test_without_patience_a_dead_server_fails_within_the_budget():
     server = Server(down_s=60.0)
     retry = RetryPolicy(budget_s=0.2, first_wait_s=0.02)
