@@ -19,6 +19,7 @@ from api import prompts
 from api.children import train
 from api.events import Event
 from api.labelling import LabelRequest, label_file
+from api.libraries import load_constitution
 from api.registry import Models, opened
 from api.reweighting import reweight_file
 from critic.candidates import Sampling, generate
@@ -33,6 +34,8 @@ PROFILES = {
     "tone": {"tag:tone": 4.0, "concise": 0.0, "honest": 0.0},
     "substance": {"tag:tone": 0.0, "concise": 8.0, "honest": 4.0},
 }
+# A vote that timed out is a vote less, and the machine may have other work to do.
+_PATIENT = ("models.starter.timeout_s=600", "models.starter-judge.timeout_s=600")
 MEASURES: dict[str, Callable[[Reading], bool]] = {
     "rude, preachy or flattering": lambda reading: reading.tone != "neutral",
     "padded": lambda reading: reading.padded,
@@ -44,7 +47,7 @@ MEASURES: dict[str, Callable[[Reading], bool]] = {
 
 async def main(out: Path, train_prompts: int, eval_prompts: int, epochs: int) -> None:
     """Label, weigh twice, train twice, and print what the oracle reads."""
-    settings, rows = Settings.load(environment={}), out / "prompts.jsonl"
+    settings, rows = Settings.load(overrides=_PATIENT, environment={}), out / "prompts.jsonl"
     out.mkdir(parents=True, exist_ok=True)
     asked = prompts.prompts("builtin:agora/train", train_prompts, 0)
     rows.write_text("".join(json.dumps({"id": each.id, "prompt": each.text}) + "\n" for each in asked))
@@ -67,7 +70,7 @@ def _quiet(_: Event) -> None:
 async def _trained(name: str, out: Path, settings: Settings, epochs: int) -> Path:
     """The model directory of one profile, trained on its view of the votes."""
     dataset = out / f"pairs-{name}.jsonl"
-    summary = await reweight_file(out / "pairs.jsonl", "civic", PROFILES[name], dataset)
+    summary = await reweight_file(out / "pairs.jsonl", load_constitution("civic", settings), PROFILES[name], dataset)
     print(f"{name}: {summary['changes']}, judge calls: {summary['judge_calls']}")
     policy = settings.model("starter", "policy").directory()
     config = DPOConfig(
