@@ -49,7 +49,7 @@ class Evaluate:
         written = await _sample(run, step, asked, {"before": run.recipe.policy} | served, counter)
         counter.message, sampled = "judging", time.monotonic()
         evidence = Evidence(asked, written)
-        await together([_judge(run, evidence, judged, counter), _diverge(run, step, evidence, sides, folder)])
+        await together([_judge(run, evidence, judged, counter), _diverge(run, step, evidence, judged, folder)])
         evidence.seconds |= {"sample": sampled - began, "judge": time.monotonic() - sampled}
         report = build_report(run, evidence)
         page = write_report(report, folder)
@@ -78,7 +78,8 @@ async def _sample(
     sampling = Sampling(step.max_tokens, step.temperature, keep_cut=True)
     models = [await run.models.chat(name) for name in served.values()]
     seed = run.recipe.seed
-    texts = await together(completions(each, asked, seed=seed, sampling=sampling, tick=counter) for each in models)
+    # One after another: models of one local server would only take turns on the same cores.
+    texts = [await completions(each, asked, seed=seed, sampling=sampling, tick=counter) for each in models]
     return dict(zip(served, texts, strict=True))
 
 

@@ -92,7 +92,7 @@ class EvaluateStep(Part):
     max_tokens: Annotated[int, Field(ge=1, le=32768)] = 160
     """Of one completion."""
     judge_control: bool = True
-    """Whether the judge compares the control with before as well; its behaviour and distance are always measured."""
+    """Whether the judge compares the control with before and its divergence is measured; its behaviour always is."""
 
 
 def _known_type(step: Any) -> Any:

@@ -105,11 +105,11 @@ def _readings(evidence: Evidence) -> dict[str, list[Reading]]:
 def _control(evidence: Evidence, behaviours: dict[str, Behaviour]) -> Control | None:
     if "control" not in behaviours:
         return None
-    judged = evidence.contests.get(("judge", "control"))
+    judged, moved = evidence.contests.get(("judge", "control")), evidence.divergences.get("control")
     return Control(
         **{name: getattr(behaviours["control"], name) for name in Behaviour.model_fields},
         win_rate=win_rate(judged.pairs) if judged is not None else None,
-        kl_nats=evidence.divergences["control"]["kl_nats"],
+        kl_nats=moved["kl_nats"] if moved is not None else None,
     )
 
 

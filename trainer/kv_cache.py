@@ -128,7 +128,8 @@ class SlotCache(Cache):
         if self.memory.numel() and capacity <= self.capacity <= 4 * capacity and rows <= self.memory.shape[1]:
             return
         layers, heads, width = self._shape
-        shape = (layers, max(rows, self._rows_that_fit(capacity)), heads, capacity, width)
+        enough = 1 << max(rows - 1, self.memory.shape[1] - 1 if self.memory.numel() else 0).bit_length()
+        shape = (layers, max(rows, min(enough, self._rows_that_fit(capacity))), heads, capacity, width)
         # Zeros: a masked place still enters the product with weight 0, so it must not hold a NaN.
         memory = torch.zeros(shape, dtype=self._dtype, device=self._device)
         if self.used:

@@ -5,6 +5,7 @@ prefix. `PrefixReader` groups what it is given into trees (`prefix_tree.plan`), 
 computes only the branches. Results equal a plain forward pass up to rounding.
 """
 
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,9 +39,13 @@ class Prefix:
 
 
 class PrefixCache:
-    """Prefixes used last, found by their leading blocks of 16 tokens, within a budget of memory."""
+    """Prefixes used last, found by their leading blocks of 16 tokens, within a budget of memory.
 
-    def __init__(self, budget_bytes: int) -> None:
+    Threads may share one: what it holds is never changed.
+    """
+
+    def __init__(self, budget_bytes: int = 256 << 20) -> None:
+        self._lock = threading.Lock()
         self._budget_bytes = budget_bytes
         self._size_bytes = 0
         self._kept: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
@@ -48,17 +53,21 @@ class PrefixCache:
 
     def find(self, tokens: Tokens) -> tuple[Prefix, int] | None:
         """A prefix that shares many leading tokens, and how many: all but the last of `tokens` at most."""
-        for key in reversed(_block_keys(tokens)):
-            prefix = self._by_block.get(key)
-            if prefix is not None:
-                self._kept.move_to_end(prefix.tokens)
-                return prefix, min(shared_length(prefix.tokens, tokens), len(tokens) - 1)
-        return None
+        keys = _block_keys(tokens)
+        with self._lock:
+            prefix = next((found for key in reversed(keys) if (found := self._by_block.get(key))), None)
+            if prefix is None:
+                return None
+            self._kept.move_to_end(prefix.tokens)
+        return prefix, min(shared_length(prefix.tokens, tokens), len(tokens) - 1)
 
     def add(self, prefix: Prefix) -> None:
         """Keep `prefix`; the ones unused longest go."""
-        if prefix.tokens in self._kept or prefix.size_bytes > self._budget_bytes:
-            return
+        with self._lock:
+            if prefix.tokens not in self._kept and prefix.size_bytes <= self._budget_bytes:
+                self._keep(prefix)
+
+    def _keep(self, prefix: Prefix) -> None:
         self._kept[prefix.tokens] = prefix
         self._size_bytes += prefix.size_bytes
         self._by_block.update(dict.fromkeys(_block_keys(prefix.tokens), prefix))
@@ -91,13 +100,13 @@ class _Branch:
 class PrefixReader:
     """Reads prompts to their last token."""
 
-    def __init__(self, model: LanguageModel, budget_bytes: int = 256 << 20, batch_tokens: int = 2048) -> None:
+    def __init__(self, model: LanguageModel, cache: PrefixCache | None = None, batch_tokens: int = 2048) -> None:
         """Args:
-        budget_bytes: memory for prefixes that later prompts may share; 0 keeps none.
+        cache: of this model's prefixes that later prompts may share; by default one of its own.
         batch_tokens: tokens in one forward pass, about; larger needs more memory, and on a CPU is not faster.
         """
         self._model = model
-        self._cache = PrefixCache(budget_bytes)
+        self._cache = cache or PrefixCache()
         self._batch_tokens = batch_tokens
         self._workspace = Workspace()
 

@@ -20,11 +20,12 @@ from transformers.cache_utils import DynamicCache
 from trainer.decoding import Draw, Sampling, TokenLogprobs, Trie, next_tokens, token_logprobs
 from trainer.kv_cache import SlotCache
 from trainer.language_model import LanguageModel
-from trainer.prefix_cache import PrefixReader, length_sorted_batches, padded, prefill
+from trainer.prefix_cache import PrefixCache, PrefixReader, length_sorted_batches, padded, prefill
 
 FinishReason = Literal["stop", "length"]
 
 _HEAD_ROWS = 256  # rows of logits in memory at once
+_WAIT_STEPS = 8  # tokens that running rows get at most before a waiting request is admitted
 _ONE_TOKEN_BATCHES = 16  # batches of prompt tokens that are answered in one step
 
 
@@ -85,21 +86,22 @@ class Sampler:
         max_rows: int = 128,
         batch_tokens: int = 2048,
         cache_bytes: int = 1 << 30,
-        prefix_cache_bytes: int = 256 << 20,
+        prefixes: PrefixCache | None = None,
     ) -> None:
         """Args:
         max_rows: sequences generated at once, at most.
         batch_tokens: prompt tokens in one forward pass, about.
         cache_bytes: memory for the keys and values of sequences in progress; fewer rows run where they are long.
-        prefix_cache_bytes: memory for prompt beginnings that later one-token requests may share.
+        prefixes: prompt beginnings that one-token requests share; samplers of one model may have one together.
         """
         self.model = model
         self._batch_tokens = batch_tokens
-        self._reader = PrefixReader(model, prefix_cache_bytes, batch_tokens)
+        self._reader = PrefixReader(model, prefixes, batch_tokens)
         self._cache = SlotCache(model, max_rows, cache_bytes)
         self._waiting: deque[Rollout] = deque()
         self._waiting_for_one: deque[Rollout] = deque()
         self._running: list[Rollout] = []
+        self._steps_waited = 0
 
     def add(self, rollout: Rollout) -> None:
         """Queue a rollout; its `done` is called from `step` when it is finished."""
@@ -109,7 +111,12 @@ class Sampler:
     @property
     def busy(self) -> bool:
         """Whether `step` has anything to do."""
-        return bool(self._waiting or self._waiting_for_one or self._running)
+        return self.load > 0
+
+    @property
+    def load(self) -> int:
+        """Rollouts that are not finished."""
+        return len(self._waiting) + len(self._waiting_for_one) + len(self._running)
 
     def sample(self, requests: Sequence[Request]) -> list[Generation]:
         """One generation per request, in order."""
@@ -126,7 +133,7 @@ class Sampler:
         self._drop_cancelled()
         if self._waiting_for_one:
             self._answer_one_token()
-        if self._waiting:
+        if self._waiting and self._is_time_to_admit():
             self._admit()
         if self._running:
             self._decode()
@@ -150,8 +157,17 @@ class Sampler:
         for rollout in self._extend(batch, hidden):
             _finish(self.model, rollout)
 
+    def _is_time_to_admit(self) -> bool:
+        """Whether waiting rollouts are many enough for a prefill of their own, or have waited long enough.
+
+        Clients send their next request when one returns: one at a time, each would cost a forward pass.
+        """
+        self._steps_waited += 1
+        return 8 * len(self._waiting) >= len(self._running) or self._steps_waited >= _WAIT_STEPS
+
     def _admit(self) -> None:
         """Prefill waiting rollouts, in order of arrival, into the rows that are free for them."""
+        self._steps_waited = 0
         before = len(self._running)
         admitted: list[Rollout] = []
         room = max((rollout.room for rollout in self._running), default=0)

@@ -140,7 +140,7 @@ def hidden_alone(model: LanguageModel, prompts: list[tuple[int, ...]]) -> torch.
 @pytest.mark.parametrize("budget_bytes", [0, 20_000, 1 << 20])
 def test_shared_prefixes_give_what_a_plain_pass_gives(model: LanguageModel, budget_bytes: int):
     prompts = judge_prompts()
-    reader = PrefixReader(model, budget_bytes, batch_tokens=128)
+    reader = PrefixReader(model, PrefixCache(budget_bytes), batch_tokens=128)
     alone = hidden_alone(model, prompts)
     torch.testing.assert_close(reader.last_hidden(prompts), alone, atol=1e-4, rtol=0)
     torch.testing.assert_close(reader.last_hidden(prompts[::-1]), alone.flip(0), atol=1e-4, rtol=0)

@@ -15,7 +15,8 @@ from trainer.batcher import Batcher
 from trainer.decoding import Sampling
 from trainer.language_model import LanguageModel
 from trainer.openai_app import application
-from trainer.sampling import Request, Sampler
+from trainer.prefix_cache import PrefixCache
+from trainer.sampling import Request, Rollout, Sampler
 
 Json = dict[str, Any]
 
@@ -27,7 +28,7 @@ def model(tiny_model_dir: Path) -> LanguageModel:
 
 @pytest.fixture
 def batcher(model: LanguageModel) -> Iterator[Batcher]:
-    running = Batcher(Sampler(model), threading.Lock(), max_outstanding=8, on_death=lambda: None)
+    running = Batcher([Sampler(model)], threading.Lock(), max_outstanding=8, on_death=lambda: None)
     running.start()
     yield running
     running.stop()
@@ -212,7 +213,7 @@ async def test_requests_that_arrive_together_are_sampled_together(
         "hidden",
         lambda self, **inputs: widths.append(inputs["input_ids"].shape[0]) or original(self, **inputs),
     )
-    running = Batcher(sampler, threading.Lock(), max_outstanding=64, on_death=lambda: None)
+    running = Batcher([sampler], threading.Lock(), max_outstanding=64, on_death=lambda: None)
     waiting = [
         asyncio.create_task(running.generate([Request((5, 6, 7 + i), Sampling(max_tokens=6, seed=i))]))
         for i in range(20)
@@ -224,8 +225,34 @@ async def test_requests_that_arrive_together_are_sampled_together(
     assert max(widths) == 20
 
 
+class Counting(Sampler):
+    """Counts the rollouts it is given."""
+
+    taken = 0
+
+    def add(self, rollout: Rollout) -> None:
+        self.taken += 1
+        super().add(rollout)
+
+
+@pytest.mark.parametrize("max_tokens", [1, 6])
+async def test_samplers_of_one_model_share_the_work_and_answer_as_one_would(model: LanguageModel, max_tokens: int):
+    endless = replace(model, end_tokens=frozenset())
+    requests = [Request((*range(5, 40), 7 + i), Sampling(max_tokens=max_tokens, seed=i)) for i in range(24)]
+    prefixes = PrefixCache()
+    samplers = [Counting(endless, prefixes=prefixes) for _ in range(2)]
+    running = Batcher(samplers, threading.Semaphore(2), max_outstanding=64, on_death=lambda: None)
+    waiting = [asyncio.create_task(running.generate([request])) for request in requests]
+    await asyncio.sleep(0)
+    running.start()
+    texts = [(await answer)[0].text for answer in waiting]
+    running.stop()
+    assert texts == [generation.text for generation in Sampler(endless).sample(requests)]
+    assert all(sampler.taken for sampler in samplers)
+
+
 async def test_a_caller_that_goes_away_leaves_its_place(model: LanguageModel):
-    running = Batcher(Sampler(model), threading.Lock(), max_outstanding=1, on_death=lambda: None)
+    running = Batcher([Sampler(model)], threading.Lock(), max_outstanding=1, on_death=lambda: None)
     request = Request((5, 6), Sampling(max_tokens=3, seed=1))
     waiting = asyncio.create_task(running.generate([request]))
     await asyncio.sleep(0)
@@ -240,7 +267,7 @@ async def test_a_caller_that_goes_away_leaves_its_place(model: LanguageModel):
 
 
 async def test_what_is_open_fails_when_the_server_stops(model: LanguageModel):
-    running = Batcher(Sampler(model), threading.Lock(), max_outstanding=4, on_death=lambda: None)
+    running = Batcher([Sampler(model)], threading.Lock(), max_outstanding=4, on_death=lambda: None)
     waiting = asyncio.create_task(running.generate([Request((5,), Sampling(max_tokens=200, logit_bias={1: -100}))]))
     await asyncio.sleep(0)
     running.start()
@@ -261,7 +288,7 @@ async def test_a_crash_while_sampling_fails_the_callers_and_is_reported(
     monkeypatch.setattr(Sampler, "step", crash)
     monkeypatch.setattr(threading, "excepthook", lambda crashed: seen.append(str(crashed.exc_value)))
     died = threading.Event()
-    running = Batcher(Sampler(model), threading.Lock(), max_outstanding=4, on_death=died.set)
+    running = Batcher([Sampler(model)], threading.Lock(), max_outstanding=4, on_death=died.set)
     running.start()
     with pytest.raises(Failed):
         await running.generate([Request((5,))])
