@@ -10,6 +10,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from api import audits, constitutions, critiques, drafts, health, jobs, preferences, problems, rewards, trial_routes
 from api import models as model_routes
 from api.auditor import Auditor
+from api.judging import opened_cache
 from api.libraries import open_store
 from api.registry import Models, opened
 from api.runner import Command, Runner, align_command
@@ -39,8 +40,9 @@ def create_app(settings: Settings, *, models: Models | None = None, command: Com
             served = await stack.enter_async_context(opened(settings, models))
             runner = await stack.enter_async_context(Runner(store, settings, command))
             gate = Gate(settings.limits.requests_in_flight)
-            auditor = await stack.enter_async_context(Auditor(AuditStore(database), settings, served))
-            app.state.services = Services(settings, store, editor, runner, served, gate, auditor)
+            cache = stack.enter_context(opened_cache(settings))
+            auditor = await stack.enter_async_context(Auditor(AuditStore(database), settings, served, cache))
+            app.state.services = Services(settings, store, editor, runner, served, gate, auditor, cache)
             yield
 
     app = FastAPI(

@@ -1,7 +1,7 @@
 """`solon audit judge`: rows that people or an oracle judged, labelled by a judge, and what that says of the judge."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -10,14 +10,14 @@ from typing import Final
 
 from api.events import Emit, Event
 from api.gold import GOLD, ROWS, gold_rows
-from api.judging import check_judge, open_judge
+from api.judging import check_judge, open_judge, opened_cache
 from api.recipes import BUILTIN_PROMPTS
 from api.registry import Models, opened
 from api.steps import Ticks
 from constitution.digest import content_hash
 from constitution.document import Constitution
 from critic.attacks import AttackReport, attack
-from critic.cache import Cache, FileCache
+from critic.cache import Cache
 from critic.judge import Judge
 from critic.judge_audit import JudgeAudit, judge_audit
 from critic.pipeline import label
@@ -125,15 +125,14 @@ async def audit_files(
 ) -> AuditReport:
     """The audit on row files and built-in rows, or on the constitution's cases without any.
 
-    `audit.html` and `audit.json` are in `out`. Judgements are kept in `out/judgements.jsonl`: an audit that
-    was interrupted goes on where it stopped.
+    `audit.html` and `audit.json` are in `out`. Judgements are kept in the shared cache: an audit that was
+    interrupted goes on where it stopped.
     """
     from api.audit_page import write_page
 
     rows = {_name(each, sources): _rows(each, constitution, request) for each in sources}
     rows = rows or {CASES: case_rows(constitution)}
-    async with AsyncExitStack() as stack:
-        cache = stack.enter_context(FileCache(out / "judgements.jsonl"))
+    with opened_cache(settings) as cache:
         report = await audit_judge(rows, constitution, request, settings, emit, models, cache)
     write_page(report, out)
     return report

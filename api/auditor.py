@@ -16,6 +16,7 @@ from api.auditing import AuditRequest, audit_judge
 from api.registry import Models
 from api.store.audits import AuditStore
 from constitution.document import Constitution
+from critic.cache import Cache
 from solon.errors import Busy, SolonError
 from solon.rows import Row
 from solon.settings import Settings
@@ -30,10 +31,11 @@ _INTERRUPTED: Final[dict[str, Any]] = {
 class Auditor:
     """Runs audits. Use as `async with Auditor(...) as auditor`."""
 
-    def __init__(self, store: AuditStore, settings: Settings, models: Models) -> None:
+    def __init__(self, store: AuditStore, settings: Settings, models: Models, cache: Cache | None = None) -> None:
         self.store = store
         self._settings = settings
         self._models = models
+        self._cache = cache
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -66,7 +68,9 @@ class Auditor:
     ) -> None:
         """The report, or why there is none: the one place where a failed audit becomes a stored error."""
         try:
-            report = await audit_judge(rows, constitution, request, self._settings, lambda _: None, self._models)
+            report = await audit_judge(
+                rows, constitution, request, self._settings, lambda _: None, self._models, self._cache
+            )
         except SolonError as error:
             said = {"message": error.message, "remedy": error.remedy, "field": error.field}
             await asyncio.to_thread(self.store.finish, audit_id, error=said)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from api import audit_cli, constitution_cli, critique_cli, job_cli, model_cli, pairs_cli, rank_cli, rules_cli
+from api import audit_cli, cache_cli, constitution_cli, critique_cli, job_cli, model_cli, pairs_cli, rank_cli, rules_cli
 from api.terminal import Root, fail, output_folder, run, settings, write, write_json
 from solon.errors import Failed, InvalidInput, SolonError
 
@@ -24,6 +24,7 @@ app.add_typer(job_cli.app, name="job", help="Jobs of a running service.")
 app.add_typer(constitution_cli.app, name="constitution", help="Published and local constitutions.")
 app.add_typer(pairs_cli.app, name="pairs", help="Datasets of preference pairs.")
 app.add_typer(audit_cli.app, name="audit", help="Audits of a judge.")
+app.add_typer(cache_cli.app, name="cache", help="The judgement cache: stats, export, import.")
 app.add_typer(rules_cli.app, name="rules", help="Rule-based rewards: score, fit, accuracy.")
 app.add_typer(config_app, name="config", help="Settings.")
 app.command()(critique_cli.critique)
@@ -141,7 +142,7 @@ def label(
         bool, typer.Option("--relabel", help="IN is a dataset: keep its votes, and ask only what the text changed.")
     ] = False,
     cache: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Keep the judge's answers there and ask none twice.")
+        Path | None, typer.Option(metavar="FILE", help="Judgement cache instead of the shared one.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from api import digests, prompts
 from api.critiquing import Cast, Critiquing, open_cast, pairs_path
+from api.judging import opened_cache
 from api.recipes import CritiqueRevisionStep, Recipe
 from api.steps import Outcome, Run, Ticks
-from critic.cache import FileCache
 from critic.candidates import Sampling
 from critic.critique import Plan
 from solon.templates import template_hash
@@ -30,7 +30,7 @@ class CritiqueRevision:
         ticks(0, len(rows), "starting the models")
         cast = cast_of(step, recipe)
         plan = Plan(step.rounds, step.principles, Sampling(step.max_tokens, step.temperature), recipe.seed)
-        with FileCache(run.out / "judgements.jsonl") as cache:
+        with opened_cache(run.settings) as cache:
             running = await open_cast(cast, run.constitution, run.settings, run.models, cache)
             work = Critiquing(run.constitution, running, plan, step.min_coverage)
             found = await work.write(rows, len(rows), path, ticks, {"recipe": recipe.name})

@@ -82,7 +82,7 @@ async def _critique(
     request: CritiquesRequest, cast: Cast, constitution: Constitution, rows: list[Row], services: Services
 ) -> list[Critiqued | Discard]:
     """All that the rows come to; a reason for everything that failed."""
-    running = await open_cast(cast, constitution, services.settings, services.models)
+    running = await open_cast(cast, constitution, services.settings, services.models, services.cache)
     sampling = Sampling(max_tokens=request.max_tokens, temperature=request.temperature)
     items = critique(
         rows,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from api.events import Emit, Event
-from api.judging import check_judge, open_judge
+from api.judging import check_judge, open_judge, opened_cache
 from api.label_step import ROWS_IN_FLIGHT
 from api.libraries import load_constitution
 from api.registry import Models, opened
@@ -99,10 +99,11 @@ async def critique_file(
     check_cast(request.cast, constitution, settings)
     total = sum(1 for _ in read_rows(rows))
     emit(Event(type="step_started", step=STEP, total=total, message="starting the models"))
-    async with opened(settings, models, emit=emit) as served:
-        running = await open_cast(request.cast, constitution, settings, served)
-        work = Critiquing(constitution, running, request.plan, request.min_coverage)
-        found = await work.write(read_rows(rows), total, out, Ticks(STEP, emit), {"rows": str(rows)})
+    with opened_cache(settings) as cache:
+        async with opened(settings, models, emit=emit) as served:
+            running = await open_cast(request.cast, constitution, settings, served, cache)
+            work = Critiquing(constitution, running, request.plan, request.min_coverage)
+            found = await work.write(read_rows(rows), total, out, Ticks(STEP, emit), {"rows": str(rows)})
     emit(Event(type="step_finished", step=STEP, done=total, total=total))
     return {"rows": total, "out": str(out), **found}
 

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Sequence
-from contextlib import ExitStack, aclosing
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from api.events import Emit, Event
-from api.judging import open_judge
+from api.judging import open_judge, opened_cache
 from api.libraries import load_constitution
 from api.registry import Models, opened
 from api.steps import Ticks
@@ -16,7 +16,6 @@ from constitution.document import Constitution, Principle
 from constitution.drafting import Drafted, draft, slug, unique
 from constitution.schema import LabelEvidence, Scope
 from critic.audit import human_verdict
-from critic.cache import FileCache
 from critic.drift import Drift, Finding, find_drift
 from critic.pipeline import HUMAN_VOTES
 from critic.proposals import propose
@@ -53,7 +52,7 @@ class DriftRequest:
     """Unwritten principles to look for."""
     seed: int = 0
     cache: Path | None = None
-    """File of the judgement cache, so that the next look asks only what is new."""
+    """Judgement cache instead of the shared one."""
 
 
 async def drift_of(
@@ -76,8 +75,7 @@ async def drift_of(
         texts = await _proposed(request, pairs, running) if request.proposer or not given else ()
         candidates = distinct([*given, *(Principle(id="proposed", text=text) for text in texts)], written)
         asked = ballot(written, candidates, pairs)
-        with ExitStack() as stack:
-            cache = stack.enter_context(FileCache(request.cache)) if request.cache is not None else None
+        with opened_cache(settings, request.cache) as cache:
             judge = await open_judge(request.judge, asked, settings, running, cache)
             voted = await _voted(pairs, Relabeller(asked, judge), Ticks(STEP, emit))
     emit(Event(type="step_finished", step=STEP, done=len(pairs), total=len(pairs)))

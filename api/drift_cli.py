@@ -25,9 +25,7 @@ Proposer = Annotated[
 Pairs = Annotated[int | None, typer.Option(min=20, help="Look at no more than so many pairs.")]
 Most = Annotated[int, typer.Option(min=1, max=50, help="Unwritten principles to look for.")]
 Seed = Annotated[int, typer.Option(min=0)]
-CacheFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Judgement cache; the next look asks what is new.")
-]
+CacheFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Judgement cache instead of the shared one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

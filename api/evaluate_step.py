@@ -9,11 +9,10 @@ from typing import Any
 
 from api import prompts
 from api.contest import Contest, completions, contest
-from api.judging import open_judge
+from api.judging import open_judge, opened_cache
 from api.recipes import EvaluateStep
 from api.report_building import Evidence, build_report, summary
 from api.steps import Outcome, Run, Ticks
-from critic.cache import FileCache
 from critic.candidates import Sampling
 from critic.concurrency import together
 from critic.labelling import Labeller
@@ -86,7 +85,7 @@ async def _sample(
 async def _judge(run: Run, evidence: Evidence, sides: dict[str, str], counter: _Counter) -> None:
     """Each side against before, by the judge and by the held-out one."""
     judges = {"judge": run.recipe.judge, "held_out_judge": run.recipe.held_out_judge}
-    with FileCache(run.out / "judgements.jsonl") as cache:
+    with opened_cache(run.settings) as cache:
         for role, name in judges.items():
             if role == "held_out_judge" and name is None:
                 continue

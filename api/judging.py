@@ -1,13 +1,14 @@
 """The judge that a constitution needs, opened from the registry."""
 
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from api import digests
 from api.registry import Models
+from api.store.judgements import JudgementStore
 from constitution.document import Constitution
-from critic.cache import Cache, FileCache
+from critic.cache import Cache
 from critic.examples import comparison_shots
 from critic.judge import Judge
 from critic.judges.logprobs import Logprobs
@@ -71,6 +72,7 @@ async def _single(
         cache=cache,
         revision=revision,
         server=entry.engine,
+        source=None if entry.engine == "local" else digests.of_model(entry),
         kin=kin_of(name, settings.models),
     )
 
@@ -80,14 +82,10 @@ def recorded_judge(pairs: Iterable[PreferencePair]) -> str | None:
     return next((pair.provenance.judge.get("name") for pair in pairs), None)
 
 
-@contextmanager
-def opened_cache(path: Path | None) -> Generator[FileCache | None]:
-    """The judgement cache in a file; none without one."""
-    if path is None:
-        yield None
-        return
-    with FileCache(path) as cache:
-        yield cache
+def opened_cache(settings: Settings, path: Path | None = None) -> AbstractContextManager[Cache | None]:
+    """The judgement cache that all jobs share, or the one in the file; None where it is turned off."""
+    file = path or settings.judgements()
+    return nullcontext() if file is None else JudgementStore(file)
 
 
 def method_of(options: JudgeOptions, constitution: Constitution) -> Method:

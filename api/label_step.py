@@ -4,11 +4,10 @@ from contextlib import aclosing
 from pathlib import Path
 
 from api import prompts
-from api.judging import open_judge
+from api.judging import open_judge, opened_cache
 from api.recipes import LabelStep
 from api.steps import Outcome, Run, Ticks
 from critic.audit import audit
-from critic.cache import FileCache
 from critic.candidates import Sampling
 from critic.pipeline import label
 from solon.datasets import PairWriter, read_pairs
@@ -32,7 +31,7 @@ class Label:
         path = folder / "pairs.jsonl"
         ticks(0, len(rows), "starting the models")
         with (
-            FileCache(run.out / "judgements.jsonl") as cache,
+            opened_cache(run.settings) as cache,
             PairWriter(path, about={"recipe": recipe.name}) as writer,
         ):
             judge = await open_judge(recipe.judge, run.constitution, run.settings, run.models, cache)

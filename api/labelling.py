@@ -48,7 +48,7 @@ class LabelRequest:
     weights: Weights = field(default_factory=dict[str, float])
     """Factors for the weights of the principles; see `constitution.weighting`."""
     cache: Path | None = None
-    """File with the judge's earlier answers; new ones are added."""
+    """Judgement cache instead of the shared one."""
 
 
 async def label_file(
@@ -64,7 +64,7 @@ async def label_file(
     if request.policy is not None:
         settings.model(request.policy, "policy")
     total = sum(1 for _ in read_rows(rows))
-    with opened_cache(request.cache) as cache, PairWriter(out, about={"rows": str(rows)}) as writer:
+    with opened_cache(settings, request.cache) as cache, PairWriter(out, about={"rows": str(rows)}) as writer:
         emit(Event(type="step_started", step=STEP, total=total, message="starting the models"))
         async with opened(settings, models, emit=emit) as running:
             judge = await open_judge(request.judge, constitution, settings, running, cache)

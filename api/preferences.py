@@ -164,7 +164,7 @@ async def _label(
     request: PreferencesRequest, constitution: Constitution, rows: list[Row], services: Services
 ) -> list[PreferencePair | Discard]:
     """All that the rows come to; a status for everything that failed."""
-    judge = await open_judge(request.judge, constitution, services.settings, services.models)
+    judge = await open_judge(request.judge, constitution, services.settings, services.models, services.cache)
     policy = None
     if request.policy is not None:
         services.settings.model(request.policy, "policy")

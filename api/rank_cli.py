@@ -28,7 +28,7 @@ def rank(
     max_tokens: Annotated[int, typer.Option(min=1, max=32768, help="Of one completion.")] = 256,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     cache: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Keep the judge's answers there and ask none twice.")
+        Path | None, typer.Option(metavar="FILE", help="Judgement cache instead of the shared one.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")] = False,
 ) -> None:

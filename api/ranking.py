@@ -52,6 +52,7 @@ class RankRequest:
     max_tokens: int = 256
     temperature: float = 1.0
     cache: Path | None = None
+    """Judgement cache instead of the shared one."""
 
 
 async def rank_file(
@@ -68,7 +69,7 @@ async def rank_file(
     statuses: Counter[str] = Counter()
     matches: list[Match] = []
     async with opened(settings, models) as running:
-        with opened_cache(request.cache) as cache:
+        with opened_cache(settings, request.cache) as cache:
             judge = await open_judge(request.judge, constitution, settings, running, cache)
             policy = await _policy(request, settings, running)
             sampling = Sampling(request.max_tokens, request.temperature)

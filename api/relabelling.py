@@ -46,7 +46,7 @@ async def relabel_file(
     emit(Event(type="step_started", step=STEP, total=count.pairs, message="starting the models"))
     about = {"relabelled_from": {"file": dataset.name, "sha256": sha256_of(dataset)}}
     ticks = Ticks(STEP, emit)
-    with opened_cache(request.cache) as cache, PairWriter(out, about=about) as writer:
+    with opened_cache(settings, request.cache) as cache, PairWriter(out, about=about) as writer:
         async with opened(settings, models) as running:
             name = request.judge or (count.judge if count.calls else None)
             judge = await open_judge(name, constitution, settings, running, cache) if name is not None else None

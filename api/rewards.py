@@ -59,7 +59,7 @@ async def _score(
     rules = RuleSet(constitution)
     judge = None
     if request.judge is not None:
-        judge = await open_judge(request.judge, constitution, services.settings, services.models)
+        judge = await open_judge(request.judge, constitution, services.settings, services.models, services.cache)
     ask = asker(judge)
 
     async def work(index: int, row: Row) -> Rewarded:

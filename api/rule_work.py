@@ -38,6 +38,7 @@ class RulesRequest:
     judge: str | None = None
     """None leaves questions unanswered, unless the row answers them."""
     cache: Path | None = None
+    """Judgement cache instead of the shared one."""
 
 
 async def score_file(
@@ -187,7 +188,7 @@ async def _scored(
     emit(Event(type="step_started", step=STEP, total=total, message="starting the judge" if request.judge else ""))
     ticks = Ticks(STEP, emit)
     async with opened(settings, models) as running:
-        with opened_cache(request.cache) as cache:
+        with opened_cache(settings, request.cache) as cache:
             judge = None
             if request.judge is not None:
                 judge = await open_judge(request.judge, constitution, settings, running, cache)

@@ -11,7 +11,7 @@ Reference = Annotated[str, typer.Argument(metavar="ID_OR_FILE", help="A publishe
 Rows = Annotated[Path, typer.Argument(metavar="ROWS.jsonl", help="Rows with completions.")]
 JudgeName = Annotated[str | None, typer.Option("--judge", metavar="NAME", help="Answers the rules' questions.")]
 CacheFile = Annotated[
-    Path | None, typer.Option("--cache", metavar="FILE", help="Keep the judge's answers there and ask none twice.")
+    Path | None, typer.Option("--cache", metavar="FILE", help="Judgement cache instead of the shared one.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 

@@ -15,6 +15,7 @@ from api.runner import Runner
 from api.store.jobs import JobStore
 from constitution.document import Constitution
 from constitution.editing import Editor
+from critic.cache import Cache
 from solon.errors import Busy
 from solon.settings import Settings
 
@@ -48,6 +49,8 @@ class Services:
     models: Models
     gate: Gate
     auditor: Auditor
+    cache: Cache | None
+    """Shared with the jobs."""
 
     async def constitution(self, reference: str) -> Constitution:
         """The published constitution that a request names; a file or a draft is never read."""

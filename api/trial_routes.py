@@ -114,7 +114,7 @@ async def relabel_preferences(body: RelabelBody, services: Use) -> Relabelled:
     constitution = await services.constitution(body.constitution)
     name = body.judge or recorded_judge(body.pairs)
     with services.gate.enter():
-        judge = await open_judge(name, constitution, services.settings, services.models)
+        judge = await open_judge(name, constitution, services.settings, services.models, services.cache)
         found = [each async for _, each in relabelled(body.pairs, Relabeller(constitution, judge))]
     calls = sum(each.provenance.judge_calls for each in found if isinstance(each, PreferencePair))
     return Relabelled(**dict(page_of(found)), judge_calls=calls)

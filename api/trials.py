@@ -12,6 +12,7 @@ from api.registry import Models, opened
 from api.steps import Ticks
 from constitution.document import Constitution
 from constitution.library import Library
+from critic.cache import Cache
 from critic.case_testing import CaseReport, check_cases
 from critic.judge import Judge
 from critic.preview import Plan, Preview, preview
@@ -46,14 +47,14 @@ async def run_cases(
     """The report on a constitution's cases.
 
     Args:
-        cache: file with the judge's earlier answers; new ones are added.
+        cache: judgement cache instead of the shared one.
         models: stands in for the engines of the registered models.
 
     Raises InvalidInput where the constitution has no cases.
     """
     if not constitution.cases:
         raise InvalidInput("the constitution has no cases", field="cases", remedy="add one for each principle")
-    with _step("test", len(constitution.cases), emit), opened_cache(cache) as kept:
+    with _step("test", len(constitution.cases), emit), opened_cache(settings, cache) as kept:
         async with opened(settings, models) as running:
             return await check_cases(constitution, await open_judge(judge, constitution, settings, running, kept))
 
@@ -70,15 +71,17 @@ def require_floor(report: CaseReport, floor: float) -> None:
 async def run_preview(request: PreviewRequest, settings: Settings, emit: Emit, models: Models | None = None) -> Preview:
     """Which labels would change."""
     name = request.judge or recorded_judge(request.pairs())
-    with _step("preview", None, emit) as ticks:
+    with _step("preview", None, emit) as ticks, opened_cache(settings) as cache:
         async with opened(settings, models) as running:
-            judge = await _judge(name, request, settings, running)
+            judge = await _judge(name, request, settings, running, cache)
             return await preview(request.pairs, request.old, request.new, judge, request.plan, partial(ticks))
 
 
-async def _judge(name: str | None, request: PreviewRequest, settings: Settings, running: Models) -> Judge | None:
+async def _judge(
+    name: str | None, request: PreviewRequest, settings: Settings, running: Models, cache: Cache | None
+) -> Judge | None:
     asking = next((text for text in (request.new, request.old) if needs_judge(text)), None)
-    return await open_judge(name, asking, settings, running) if asking is not None else None
+    return await open_judge(name, asking, settings, running, cache) if asking is not None else None
 
 
 def labelled_under(pairs: Iterable[PreferencePair], library: Library) -> Constitution:

@@ -33,7 +33,7 @@ def try_cases(
         float, typer.Option(min=0, max=1, help="Exit with 1 unless at least this share of the cases passes.")
     ] = 0.0,
     cache: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Keep the judge's answers there and ask none twice.")
+        Path | None, typer.Option(metavar="FILE", help="Judgement cache instead of the shared one.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -1,7 +1,6 @@
 """Runs a recipe step by step in a folder. Read this first.
 
     OUT/recipe.yaml               the recipe with its overrides
-    OUT/judgements.jsonl          the judge's answers, so that no question is put twice
     OUT/01-label/step.json, ...   each step: digests of its inputs and outputs, its result, its time
     OUT/report.html, report.json  copies of the latest evaluation
 

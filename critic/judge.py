@@ -7,6 +7,7 @@ a prefix in the server's cache. A reply that cannot be used is a status, never a
 """
 
 from collections.abc import Collection, Coroutine, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -89,6 +90,7 @@ class Judge:
         cache: Cache | None = None,
         revision: str | None = None,
         server: str | None = None,
+        source: str | None = None,
         kin: Collection[str] = (),
     ) -> None:
         """Args:
@@ -99,6 +101,8 @@ class Judge:
         calibration_temperature: > 0; divides the log-odds of the average (`critic.temperature` fits it).
         revision: of the model's weights; part of the cache key, so give one that changes with them.
         server: what serves the model, such as "vllm 0.32"; for provenance only.
+        source: where the model is found; in the cache key of a model without revision, since two servers may serve
+            different models under one name.
         kin: registered names of policies of its own family, which it may prefer.
         """
         self.model = model
@@ -107,10 +111,10 @@ class Judge:
         self.tie_margin = tie_margin
         self.swap: Swap = swap
         self.calibration_temperature = calibration_temperature
-        # Both orders need the same marks: with a cache each is asked for once.
-        self.cache = MemoryCache() if cache is None and self.method.marks_each else cache
+        self.cache = self._memory() if cache is None else cache
         self.revision = revision
         self.server = server
+        self.source = source
         self.kin = frozenset(kin)
         self.usage = Usage()
         self._locks = locks()
@@ -201,8 +205,18 @@ class Judge:
         score = outcome.reading.score if outcome.status is Status.OK else None
         return Mark(outcome.status, score, outcome.detail)
 
+    def afresh(self) -> "Judge":
+        """This judge without what it remembers: every question is put to the model again."""
+        other = copy(self)
+        other.cache, other.usage, other._locks = self._memory(), Usage(), locks()
+        return other
+
+    def _memory(self) -> Cache | None:
+        """Both orders need the same marks: each is asked for once, even where nothing else is remembered."""
+        return MemoryCache() if self.method.marks_each else None
+
     def _desk(self) -> Desk:
-        return Desk(self.model, self.cache, self.revision, self._locks)
+        return Desk(self.model, self.cache, self.revision or self.source, self._locks)
 
     async def _vote(self, listed: Comparison, principle: Principle, order: Order, usage: Usage | None) -> Vote:
         desk = self._desk()

@@ -112,6 +112,11 @@ class Jury(Judge):
         """Refused: marks of different judges are on different scales."""
         raise InvalidInput(f"the jury {self.name!r} gives no marks", field="judge", remedy="name one of its judges")
 
+    def afresh(self) -> "Jury":
+        """This jury, each judge without what it remembers."""
+        seats = [Seat(seat.judge.afresh(), seat.weight) for seat in self.seats]
+        return Jury(self.name, seats, tie_margin=self.tie_margin, quorum=self.quorum)
+
     def _joined(self, principle: Principle, verdicts: Sequence[Verdict], margin: float) -> Verdict:
         jurors = tuple(
             Juror(

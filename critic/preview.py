@@ -66,7 +66,7 @@ class Estimate:
 
     pairs: int
     judge_calls: int
-    """Exact, not an estimate."""
+    """Exact where no answer is remembered, else at most as many."""
     judge_calls_from_scratch: int
     prompt_tokens: float | None
     """From the mean of the calls made here; None where none was made."""
@@ -112,8 +112,8 @@ async def preview(
     """The effect of publishing `new` on labels made under `old`.
 
     Args:
-        judge: the one that gave the stored votes; without a cache, since a remembered answer is no second measurement.
-            None where neither text asks one.
+        judge: the one that gave the stored votes; None where neither text asks one. The control asks it afresh, since a
+            remembered answer is no second measurement.
 
     Raises:
         InvalidInput: the pairs were not labelled under `old`, or by another judge, or none has a measured label.
@@ -124,17 +124,18 @@ async def preview(
     members = stratified(population.members, plan.size, plan.seed)
     sample = _chosen(pairs(), members)
     changes = edit(old, new)
-    again = [each for each in sample if _asked_again(each, changes)]
-    control = shuffled(again, plan.seed, _CONTROL)[: plan.control]
+    affected = [each for each in sample if _asked_again(each, changes)]
+    control = shuffled(affected, plan.seed, _CONTROL)[: plan.control]
     cases = new.cases if plan.cases else ()
     ticks = _Ticks(progress, len(sample) + len(control) + len(cases))
 
-    started = time.perf_counter()
+    started, asked = time.perf_counter(), _asked(judge)
     under_new = await _relabelled(sample, sample, relabeller, ticks)
-    elapsed_s = time.perf_counter() - started
+    elapsed_s, asked = time.perf_counter() - started, _asked(judge) - asked
     _require_coverage(under_new)
     forgotten = [_without(each, changes) for each in control]
-    under_old = await _relabelled(control, forgotten, Relabeller(old, judge), ticks)
+    again = judge.afresh() if judge is not None else None
+    under_old = await _relabelled(control, forgotten, Relabeller(old, again), ticks)
     spent = {"sample": _spent(under_new), "control": _spent(under_old)}
     effect = None
     if cases:
@@ -152,7 +153,7 @@ async def preview(
         impact=found,
         cases=effect,
         spent=spent,
-        estimate=_estimate(population, found, spent["sample"], elapsed_s),
+        estimate=_estimate(population, found, spent["sample"], asked, elapsed_s),
         judge_calls=sum(usage.judge_calls for usage in spent.values()),
     )
 
@@ -254,7 +255,12 @@ def _spent(found: Sequence[Relabelled]) -> Usage:
     return total(after for _, after in found if isinstance(after, PreferencePair))
 
 
-def _estimate(population: Population, found: Impact, spent: Usage, elapsed_s: float) -> Estimate:
+def _asked(judge: Judge | None) -> int:
+    """Questions so far, those included that the cache answered; their tokens are counted with the others'."""
+    return judge.usage.judge_calls + judge.usage.cache_hits if judge is not None else 0
+
+
+def _estimate(population: Population, found: Impact, spent: Usage, asked: int, elapsed_s: float) -> Estimate:
     calls, made = population.calls, spent.judge_calls
     changed = found.labels.changes.changed
     measured = len(population.members)
@@ -262,7 +268,7 @@ def _estimate(population: Population, found: Impact, spent: Usage, elapsed_s: fl
         pairs=population.pairs,
         judge_calls=calls,
         judge_calls_from_scratch=population.calls_from_scratch,
-        prompt_tokens=calls * spent.prompt_tokens / made if made else (0.0 if not calls else None),
+        prompt_tokens=calls * spent.prompt_tokens / asked if asked else (0.0 if not calls else None),
         seconds=calls * elapsed_s / made if made else (0.0 if not calls else None),
         changed_labels=(changed.value * measured, changed.low * measured, changed.high * measured) if changed else None,
     )

@@ -7,8 +7,12 @@ and the label mass would be 1 by construction.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
+
+from pydantic import ConfigDict
 
 from solon.chat import ChatChoice, TokenLogprob
+from solon.records import Probability
 
 _DECORATION = " \t\r\n\u2581\u0120\u010a()[]\"'*_:."
 """Around a label: spaces as tokenizers write them, brackets, quotes, emphasis: "A", " A", "(A", "**A" are one label."""
@@ -24,9 +28,11 @@ _NEGLIGIBLE = 0.02
 class Reading:
     """A measurement, before any threshold is applied; what the judgement cache keeps."""
 
-    p_first: float | None
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    p_first: Probability | None
     """P(first label) / (P(first label) + P(second label)); None if neither is among the returned tokens."""
-    label_mass: float | None
+    label_mass: Probability | None
     """Probability of all labels in all accepted forms; a lower bound where a form is not among the returned tokens;
     None where it was not measured."""
     refused: bool = False
@@ -38,7 +44,7 @@ class Reading:
     """The reason or argument that a judge wrote."""
     score: float | None = None
     """Mark of one completion: in [-1, 1] on a scale, unbounded from a reward model."""
-    scale: Sequence[float] = ()
+    scale: tuple[float, ...] = ()
     """Probability of each number of the scale, from 1; sums to 1."""
 
 
@@ -83,7 +89,7 @@ def read_scale(choice: ChatChoice, most: int) -> Reading:
     refused = choice.finish_reason == "content_filter" or _bare(_likeliest(top)).lower() in _REFUSALS
     if mass == 0:
         return Reading(None, 0.0, refused, f"no number from 1 to {most} among {len(top)} tokens")
-    scale = [(p or 0.0) / mass for p in found]
+    scale = tuple((p or 0.0) / mass for p in found)
     if most > _ONE_DIGIT and found[-1] is None and scale[0] > _NEGLIGIBLE:
         note = f"{most} is not among {len(top)} tokens and may begin with 1: use a scale of {_ONE_DIGIT} at most"
         return Reading(None, mass, refused, note)

@@ -168,6 +168,9 @@ class Settings(Part):
     publishing: Publishing = Publishing()
     artifacts: Path = Path("artifacts")
     """Directory for what jobs write."""
+    cache: Path | Literal["off"] | None = None
+    """SQLite file with the judges' answers, shared by all jobs; on a disk of this machine. Null: `judgements.db` in
+    `artifacts`; `off`: none."""
     server: str = "http://127.0.0.1:8000"
     """The service that `solon job` talks to."""
     vllm: str = "vllm"
@@ -186,6 +189,12 @@ class Settings(Part):
             _merge(document, read_yaml(path))
         _apply_environment(document, os.environ if environment is None else environment)
         return validated(cls, override(document, overrides), "settings")
+
+    def judgements(self) -> Path | None:
+        """File of the judgement cache; None where it is turned off."""
+        if self.cache == "off":
+            return None
+        return self.cache or self.artifacts / "judgements.db"
 
     def model(self, name: str, kind: Kind | None = None) -> ModelEntry:
         """The entry registered under `name`; raises NotFound, or InvalidInput where it is of another kind."""

@@ -5,9 +5,23 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from solon.settings import Settings
+
 settings.register_profile("suite", derandomize=True, deadline=None)
 settings.register_profile("random", deadline=None)  # new examples each time: pytest --hypothesis-profile=random
 settings.load_profile("suite")
+
+
+@pytest.fixture(autouse=True)
+def no_cache_in_the_working_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests share no judgements: where nobody says where the artifacts are, there is no cache."""
+    found = Settings.judgements
+    nowhere = Settings().artifacts
+    monkeypatch.setattr(
+        Settings,
+        "judgements",
+        lambda self: None if self.cache is None and self.artifacts == nowhere else found(self),
+    )
 
 
 @pytest.fixture(scope="session")

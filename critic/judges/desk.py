@@ -27,7 +27,8 @@ class Desk:
 
     model: ChatModel
     cache: Cache | None = None
-    revision: str | None = None
+    version: str | None = None
+    """Of the model: what tells answers of its weights from those of others."""
     locks: Locks = field(default_factory=locks)
     spent: Usage = field(default_factory=Usage)
     """What this call cost so far."""
@@ -41,7 +42,7 @@ class Desk:
     ) -> Reading:
         """The cached reading of this question, or what `measure` brings back, which is cached."""
         key = judgement_key(
-            model=self.model.model, revision=self.revision, sampling=sampling, labels=labels, messages=messages
+            model=self.model.model, revision=self.version, sampling=sampling, labels=labels, messages=messages
         )
         if self.cache is None:
             reading = await self._new(measure)
@@ -50,8 +51,7 @@ class Desk:
             async with lock:
                 reading = self.cache.get(key)
                 if reading is None:
-                    reading = await self._new(measure)
-                    self.cache.put(key, reading)
+                    reading = self.cache.put(key, await self._new(measure))
                 else:
                     self.spent.cache_hits += 1
         self.spent.prompt_tokens += reading.prompt_tokens

@@ -44,8 +44,9 @@ async def report(folder: Path, model: ScriptedChat, *files: Path, **changes: Any
     events: list[Event] = []
     changes.setdefault("attacks", False)
     request = AuditRequest("starter-judge", **changes)
+    settings = SETTINGS.model_copy(update={"artifacts": folder})
     models = FakeModels(starter_judge=model, other=keyword_judge(["rude"], ["kind"]))
-    return await audit_files([str(file) for file in files], CIVIC, folder, request, SETTINGS, events.append, models)
+    return await audit_files([str(file) for file in files], CIVIC, folder, request, settings, events.append, models)
 
 
 async def test_a_judge_with_peoples_taste_is_told_from_the_controls(tmp_path: Path):

@@ -83,7 +83,7 @@ class Trainer:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    places: list[str] = []
+    places = [f"artifacts={tmp_path / 'artifacts'}"]
     for name in ("starter", "starter-judge"):
         folder = tmp_path / "registered" / name
         folder.mkdir(parents=True)

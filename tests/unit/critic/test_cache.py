@@ -1,12 +1,10 @@
-"""The judgement cache survives crashes and tells judgements apart."""
-
-from pathlib import Path
+"""The judgement cache tells judgements apart and keeps them exactly."""
 
 import pytest
+from pydantic import ValidationError
 
-from critic.cache import FileCache, judgement_key
+from critic.cache import MemoryCache, judgement_key, packed, unpacked
 from critic.readings import Reading
-from solon.errors import InvalidInput
 from solon.records import Message
 
 READING = Reading(0.123456789012345, 0.99, prompt_tokens=3, completion_tokens=1)
@@ -23,35 +21,32 @@ def key(text: str = "A or B?", **changes: object) -> str:
     return judgement_key(**(parts | changes))  # type: ignore[arg-type]
 
 
-def test_a_reading_is_found_again_exactly(tmp_path: Path):
-    with FileCache(tmp_path / "cache" / "judgements.jsonl") as cache:
-        cache.put("k", READING)
-    with FileCache(tmp_path / "cache" / "judgements.jsonl") as again:
-        assert again.get("k") == READING
-        assert again.get("other") is None
+@pytest.mark.parametrize(
+    "reading",
+    [
+        READING,
+        Reading(None, None),
+        Reading(0.0, 1.0, refused=True, note="neither label among 20 tokens"),
+        Reading(None, 0.9, score=-0.3333333333333333, scale=(0.1, 0.2, 0.7)),
+        Reading(0.6, None, text="B is kinder; \u201cA\u201d\nis not.", prompt_tokens=7, completion_tokens=80),
+    ],
+)
+def test_a_reading_is_unpacked_exactly(reading: Reading):
+    assert unpacked(packed(reading)) == reading
 
 
-def test_a_torn_last_line_is_skipped_and_the_next_one_is_whole(tmp_path: Path):
-    path = tmp_path / "judgements.jsonl"
-    with FileCache(path) as cache:
-        cache.put("k1", READING)
-        cache.put("k2", READING)
-    path.write_bytes(path.read_bytes()[:-20])
-    with FileCache(path) as torn:
-        assert (torn.get("k1"), torn.get("k2")) == (READING, None)
-        torn.put("k3", READING)
-    with FileCache(path) as again:
-        assert (again.get("k1"), again.get("k3")) == (READING, READING)
+@pytest.mark.parametrize(
+    "text", ["", "3", "{}", '{"p_first": 1.5, "label_mass": 1}', '{"p_first": 0.5, "label_mass": 1, "verdict": "A"}']
+)
+def test_what_is_no_reading_is_refused(text: str):
+    with pytest.raises(ValidationError):
+        unpacked(text)
 
 
-def test_two_writers_share_a_file(tmp_path: Path):
-    path = tmp_path / "judgements.jsonl"
-    with FileCache(path) as one, FileCache(path) as other:
-        for i in range(50):
-            one.put(f"one{i}", READING)
-            other.put(f"other{i}", READING)
-    with FileCache(path) as again:
-        assert len(again) == 100
+def test_the_reading_that_came_first_is_kept():
+    cache = MemoryCache()
+    assert cache.put("k", READING) == READING
+    assert cache.put("k", Reading(0.5, 1.0)) == READING
 
 
 def test_everything_that_decides_a_judgement_is_in_its_key():
@@ -65,8 +60,3 @@ def test_everything_that_decides_a_judgement_is_in_its_key():
     ]
     assert key() == key()
     assert len({key(), *others}) == 1 + len(others)
-
-
-def test_a_cache_that_cannot_be_opened_says_so(tmp_path: Path):
-    with pytest.raises(InvalidInput, match="judgement cache"):
-        FileCache(tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from constitution.document import Constitution
-from critic.cache import FileCache, MemoryCache
+from critic.cache import MemoryCache
 from critic.candidates import Sampling
 from critic.judge import Judge
 from critic.pipeline import Coverage, label
@@ -260,12 +260,11 @@ async def test_a_replayed_job_asks_nothing_and_writes_the_same_bytes(tmp_path: P
     rows = [row(name=f"p{i}", text=f"Question {i}?") for i in range(10)]
     written: list[bytes] = []
     calls: list[int] = []
+    cache = MemoryCache()
     for run in ("first", "second"):
         model = keyword_judge(["yes", "course"], ["no"])
-        with FileCache(tmp_path / "cache.jsonl") as cache:
-            items = await collected(
-                label(rows, constitution=TEXT, judge=Judge(model, cache=cache), policy=echo_policy(), n=4)
-            )
+        judge = Judge(model, cache=cache)
+        items = await collected(label(rows, constitution=TEXT, judge=judge, policy=echo_policy(), n=4))
         path = tmp_path / run / "pairs.jsonl"
         write_pairs(path, items)
         written.append(path.read_bytes() + path.with_name("pairs.manifest.json").read_bytes())

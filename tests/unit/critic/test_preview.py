@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from constitution.document import Case, Constitution, Principle
+from critic.cache import MemoryCache
 from critic.judge import Judge
 from critic.pipeline import label
 from critic.preview import Plan, Preview, preview
@@ -196,3 +197,14 @@ async def test_a_judge_that_fails_on_most_of_the_sample_ends_the_preview() -> No
     broken.model = "scoring"
     with pytest.raises(CoverageTooLow, match="0 of 40 pairs could be judged: timeout 40"):
         await previewed(found, old, text("Be unkind."), broken)
+
+
+async def test_answers_are_remembered_but_never_those_that_measure_the_noise() -> None:
+    old, new, chat, cache = text(), text("Be unkind."), model(), MemoryCache()
+    found = await stored(old)
+    judge = Judge(chat, cache=cache)
+    first = await preview(lambda: found, old, new, judge, PLAN)
+    again = await preview(lambda: found, old, new, Judge(chat, cache=cache), PLAN)
+    assert {name: usage.judge_calls for name, usage in again.spent.items()} == {"sample": 0, "control": 40, "cases": 0}
+    assert first.estimate.prompt_tokens == again.estimate.prompt_tokens
+    assert first.impact == again.impact
