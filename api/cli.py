@@ -5,7 +5,7 @@ Exit codes: 0 done, 1 the work failed, 2 wrong usage or input. Errors are one li
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -73,18 +73,32 @@ def align(
         Path | None, typer.Option("--out", metavar="DIR", help="Default: runs/NAME. Runs resume in it.")
     ] = None,
     server: Annotated[str | None, typer.Option(metavar="URL", help="Run it on a service instead.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it would ask for, and ask nothing.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Do a self-alignment job, here or on a service."""
+    from api.estimating import estimate_recipe
     from api.recipes import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
-    if server is None:
+    if dry_run:
+        folder = out or Path("runs") / loaded.name
+        _show_estimate(estimate_recipe(loaded, settings(context), folder), as_json)
+    elif server is None:
         _align_here(context, loaded, out or Path("runs") / loaded.name, as_json)
     elif out is not None:
         raise InvalidInput("a job on a service writes there", field="--out", remedy="leave out --out or --server")
     else:
         _align_there(loaded, server, as_json)
+
+
+def _show_estimate(work: Coroutine[Any, Any, dict[str, Any]], as_json: bool) -> None:
+    from api.estimating import show_estimate
+
+    found = run(work)
+    write_json(found) if as_json else show_estimate(found)
 
 
 def _align_here(context: typer.Context, recipe: Any, out: Path, as_json: bool) -> None:
@@ -144,13 +158,21 @@ def label(
     cache: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Judgement cache instead of the shared one.")
     ] = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only say what it would ask for, and ask nothing.")
+    ] = False,
+    max_calls: Annotated[int | None, typer.Option(min=1, help="Stop, to go on later, after so many calls.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="The same in tokens, prompts and completions.")] = None,
+    max_usd: Annotated[float | None, typer.Option(min=0.0, help="The same in money, at the registry's prices.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Label a file: a status for every row, pairs with probabilities, and agreement with people where they voted."""
+    from api.estimating import estimate_file
     from api.labelling import LabelRequest, label_file, show_labelled
     from api.progress import shown
     from api.relabelling import relabel_file, show_relabelled
     from api.reweighting import parse_weights
+    from solon.spending import Cap
 
     factors = parse_weights(weights or ())
     request = LabelRequest(
@@ -165,8 +187,12 @@ def label(
         min_coverage=min_coverage,
         weights=factors,
         cache=cache,
+        cap=Cap(max_calls, max_tokens, max_usd),
     )
     configured = settings(context)
+    if estimate:
+        _show_estimate(estimate_file(rows, out, request, configured), as_json)
+        return
     with shown(as_json=as_json) as emit:
         work = relabel_file if again else label_file
         summary = run(work(rows, out, request, configured, emit))

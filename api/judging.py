@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from api import digests
+from api.accounts import Accounts
 from api.registry import Models
 from api.store.judgements import JudgementStore
 from constitution.document import Constitution
@@ -39,7 +40,12 @@ def check_judge(name: str | None, constitution: Constitution, settings: Settings
 
 
 async def open_judge(
-    name: str | None, constitution: Constitution, settings: Settings, models: Models, cache: Cache | None = None
+    name: str | None,
+    constitution: Constitution,
+    settings: Settings,
+    models: Models,
+    cache: Cache | None = None,
+    accounts: Accounts | None = None,
 ) -> Judge | None:
     """The judge, running; None where the constitution asks none."""
     check_judge(name, constitution, settings)
@@ -48,16 +54,21 @@ async def open_judge(
     margin = constitution.combine.tie_margin
     entry = settings.model(name, "judge")
     if entry.engine != "jury":
-        return await _single(name, constitution, settings, models, cache)
+        return await _single(name, constitution, settings, models, cache, accounts)
     seats = [
-        Seat(await _single(member, constitution, settings, models, cache), weight)
+        Seat(await _single(member, constitution, settings, models, cache, accounts), weight)
         for member, weight in entry.members.items()
     ]
     return Jury(name, seats, tie_margin=margin, quorum=entry.quorum)
 
 
 async def _single(
-    name: str, constitution: Constitution, settings: Settings, models: Models, cache: Cache | None
+    name: str,
+    constitution: Constitution,
+    settings: Settings,
+    models: Models,
+    cache: Cache | None,
+    accounts: Accounts | None,
 ) -> Judge:
     entry = settings.model(name, "judge")
     # The digest stands for the revision of local weights: judgements of other weights are never taken from the cache.
@@ -74,6 +85,7 @@ async def _single(
         server=entry.engine,
         source=None if entry.engine == "local" else digests.of_model(entry),
         kin=kin_of(name, settings.models),
+        account=accounts.of(name) if accounts is not None else None,
     )
 
 

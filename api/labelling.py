@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from api.accounts import Accounts, cost_of, opened_texts
 from api.events import Emit, Event
 from api.judging import check_judge, open_judge, opened_cache
 from api.label_step import ROWS_IN_FLIGHT
@@ -21,10 +22,11 @@ from critic.schedules import Schedule
 from critic.tournament import Pairing
 from solon.chat import ChatModel
 from solon.datasets import PairWriter, read_discards, read_pairs
-from solon.errors import CoverageTooLow
+from solon.errors import BudgetSpent, CoverageTooLow
 from solon.records import Discard
 from solon.rows import read_rows
 from solon.settings import Settings
+from solon.spending import Cap
 
 STEP = "label"
 
@@ -49,6 +51,8 @@ class LabelRequest:
     """Factors for the weights of the principles; see `constitution.weighting`."""
     cache: Path | None = None
     """Judgement cache instead of the shared one."""
+    cap: Cap = field(default_factory=Cap)
+    """The most that a run may pay."""
 
 
 async def label_file(
@@ -56,28 +60,45 @@ async def label_file(
 ) -> dict[str, Any]:
     """Counts, coverage, position bias and agreement with people; the dataset is at `out`.
 
-    The whole file is read once before anything is started, so that a malformed row costs no judge call. Raises
-    CoverageTooLow, after writing, when less than `min_coverage` could be judged.
+    The whole file is read once before anything is started, so that a malformed row costs no judge call. Raises, after
+    writing what there is, CoverageTooLow when less than `min_coverage` could be judged and BudgetSpent at the cap.
     """
     constitution = weighted(load_constitution(request.constitution, settings), request.weights)
     check_judge(request.judge, constitution, settings)
     if request.policy is not None:
         settings.model(request.policy, "policy")
     total = sum(1 for _ in read_rows(rows))
-    with opened_cache(settings, request.cache) as cache, PairWriter(out, about={"rows": str(rows)}) as writer:
+    accounts = Accounts(settings, request.cap)
+    with (
+        opened_cache(settings, request.cache) as cache,
+        opened_texts(out if request.policy is not None else None) as texts,
+        PairWriter(out, about={"rows": str(rows)}) as writer,
+    ):
         emit(Event(type="step_started", step=STEP, total=total, message="starting the models"))
         async with opened(settings, models, emit=emit) as running:
-            judge = await open_judge(request.judge, constitution, settings, running, cache)
-            policy = await running.chat(request.policy) if request.policy is not None else None
+            judge = await open_judge(request.judge, constitution, settings, running, cache, accounts)
+            policy = accounts.policy(await running.chat(request.policy), texts) if request.policy is not None else None
             try:
                 await _label(rows, total, writer, request, constitution, judge, policy, Ticks(STEP, emit))
             except CoverageTooLow:  # what there is says why
-                writer.commit()
+                writer.commit(spend=cost_of(judge, policy))
                 raise
-        writer.commit()
+            except BudgetSpent as error:
+                writer.commit(spend=cost_of(judge, policy), stopped=error.message)
+                raise BudgetSpent(
+                    f"{error.message}; what is labelled so far is in {out}", remedy=error.remedy
+                ) from error
+        writer.commit(spend=cost_of(judge, policy))
     found = audit(chain(read_pairs(out), read_discards(out)))
     emit(Event(type="step_finished", step=STEP, done=total, total=total))
-    return {"rows": total, "out": str(out), **found.to_dict()}
+    return {"rows": total, "out": str(out), "paid": accounts.paid(), **found.to_dict()}
+
+
+def cache_path(out: Path, request: LabelRequest) -> Path | None:
+    """Where the judge's answers are kept, if anywhere."""
+    if request.cache is None and request.cap.is_set:
+        return out.with_name(f"{out.stem}.judgements.jsonl")
+    return request.cache
 
 
 async def _label(
@@ -150,7 +171,17 @@ def _lines(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
             _interval(summary["forced_agreement"]),
             "with people, taking the judge's side within the tie margin",
         ),
+        *(
+            (f"paid to {name}", paid_line(spent), "by this run; what a cache had is free")
+            for name, spent in summary["paid"].items()
+        ),
     ]
+
+
+def paid_line(spent: dict[str, Any]) -> str:
+    """Calls, tokens and, where there is a price, money."""
+    money = "" if spent["cost_usd"] is None else f", {spent['cost_usd']:.4f} USD"
+    return f"{spent['calls']:,} calls, {spent['prompt_tokens']:,} + {spent['completion_tokens']:,} tokens{money}"
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -24,6 +24,7 @@ from critic.usage import Usage
 from solon.chat import ChatModel, PromptTooLong, RequestFailed, RequestTimedOut
 from solon.errors import InvalidInput
 from solon.records import Comparison, Completion, Prompt, Status, Verdict, Vote
+from solon.spending import Account
 
 __all__ = [
     "DEFAULT_QUESTION",
@@ -92,6 +93,7 @@ class Judge:
         server: str | None = None,
         source: str | None = None,
         kin: Collection[str] = (),
+        account: Account | None = None,
     ) -> None:
         """Args:
         method: how it is asked; by default one token with log-probabilities.
@@ -104,6 +106,7 @@ class Judge:
         source: where the model is found; in the cache key of a model without revision, since two servers may serve
             different models under one name.
         kin: registered names of policies of its own family, which it may prefer.
+        account: that its calls are paid from.
         """
         self.model = model
         self.method: Method = method or Logprobs()
@@ -117,6 +120,7 @@ class Judge:
         self.source = source
         self.kin = frozenset(kin)
         self.usage = Usage()
+        self.account = account or Account()
         self._locks = locks()
 
     @property
@@ -216,7 +220,7 @@ class Judge:
         return MemoryCache() if self.method.marks_each else None
 
     def _desk(self) -> Desk:
-        return Desk(self.model, self.cache, self.revision or self.source, self._locks)
+        return Desk(self.model, self.cache, self.revision or self.source, self._locks, self.account)
 
     async def _vote(self, listed: Comparison, principle: Principle, order: Order, usage: Usage | None) -> Vote:
         desk = self._desk()

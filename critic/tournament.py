@@ -34,6 +34,23 @@ Compare = Callable[[int, int], Awaitable[PreferencePair]]
 """The label of completion i (listed as a) against completion j (as b)."""
 
 
+def comparisons(n: int, pairing: Pairing, schedule: Schedule | None = None) -> tuple[int, int]:
+    """The fewest and the most comparisons that a tournament among `n` completions makes; which depends on the judge."""
+    everyone, half = n * (n - 1) // 2, n // 2
+    if schedule is None and pairing != "threshold":
+        if pairing == "max_margin" and n > 2:
+            first = half + 2 * (n - half - 1)  # neighbours, then a knockout among winners and one among losers
+            return min(first, everyone), min(first + 1, everyone)  # best and worst may have met already
+        made = everyone if pairing == "all" else half
+        return made, made
+    if schedule in (None, "all"):
+        return everyone, everyone
+    held = len(chunks(n)) if schedule == "chunks" else min(swiss_rounds(n) * half, everyone)
+    least = held if schedule == "chunks" else half  # a swiss round may find nobody left to meet
+    chosen = {"all": 0, "max_margin": 1, "threshold": everyone}.get(pairing, half)
+    return min(least, everyone), min(held + chosen, everyone)
+
+
 class Tournament:
     """The comparisons among `n` completions of one prompt. Each pair meets once; `met` holds all that did."""
 

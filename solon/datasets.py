@@ -65,6 +65,8 @@ class Manifest(Record):
     policies: tuple[str, ...] = ()
     samplings: tuple[dict[str, Any], ...] = ()
     seeds: tuple[int, ...] = ()
+    spend: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """By model: calls, tokens and money that the labels cost to make, in this run or an earlier one."""
     about: dict[str, Any] = Field(default_factory=dict)
     """What the writer added, such as the name of a job."""
     solon_version: str = __version__
@@ -167,11 +169,17 @@ class PairWriter:
         self._summary.add(item)
         (self._discarded if isinstance(item, Discard) else self._pairs).add(item)
 
-    def commit(self) -> Manifest:
-        """The manifest, once data, discards and manifest stand at their places."""
+    def commit(self, *, spend: dict[str, dict[str, Any]] | None = None, stopped: str = "") -> Manifest:
+        """The manifest, once data, discards and manifest stand at their places.
+
+        Args:
+            spend: what the labels cost, by model.
+            stopped: why there are fewer items than there were to be.
+        """
         self._pairs.close()
         self._discarded.close()
-        manifest = self._summary.manifest(self.path.name, sha256_of(self._data), self._about)
+        about = self._about | ({"stopped": stopped} if stopped else {})
+        manifest = self._summary.manifest(self.path.name, sha256_of(self._data), about, spend or {})
         written = self._data.with_name("manifest")
         written.write_text(json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n", "utf-8")
         listing = _beside(self.path, "discards.jsonl")
@@ -206,7 +214,7 @@ class _Summary:
         for field, value in _made_of(item.provenance).items():
             self.made_of.setdefault(field, {}).setdefault(json.dumps(value, sort_keys=True), value)
 
-    def manifest(self, file: str, sha256: str, about: dict[str, Any]) -> Manifest:
+    def manifest(self, file: str, sha256: str, about: dict[str, Any], spend: dict[str, dict[str, Any]]) -> Manifest:
         sources: dict[str, Any] = {field: tuple(values.values()) for field, values in self.made_of.items()}
         return Manifest(
             file=file,
@@ -217,6 +225,7 @@ class _Summary:
             flags=dict(sorted(self.flags.items())),
             principle_hashes=dict(sorted(self.principle_hashes.items())),
             about=about,
+            spend=spend,
         ).model_copy(update=sources)
 
 

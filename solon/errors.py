@@ -11,6 +11,7 @@
     └── Failed                      the work could not be done (CLI exit code 1, HTTP 5xx)
         ├── ModelUnavailable        an endpoint failed after the client's retries                    503
         ├── CoverageTooLow          too few of the judge's answers were usable                       500
+        ├── BudgetSpent             a cap on calls, tokens or money left no room for another call    500
         └── TrainingFailed          a training child died or diverged                                500
 
 A judge's unusable reply is not an error: it is a `Status` on the record (see `solon.records`).
@@ -95,6 +96,10 @@ class ModelUnavailable(Failed):
 
 class CoverageTooLow(Failed):
     """Too few of the judge's answers were usable."""
+
+
+class BudgetSpent(Failed):
+    """A cap on calls, tokens or money left no room for another call."""
 
 
 class TrainingFailed(Failed):

@@ -60,6 +60,21 @@ class JudgeOptions(Part):
         return self
 
 
+class Price(Part):
+    """What a model's tokens cost, in US dollars for a million."""
+
+    prompt: float = Field(default=0.0, ge=0)
+    completion: float = Field(default=0.0, ge=0)
+    cached_prompt: float | None = Field(default=None, ge=0)
+    """Of prompt tokens that the server finds in its prefix cache; None: as any other."""
+
+    def cost_usd(self, prompt_tokens: float, completion_tokens: float, cached_prompt_tokens: float = 0.0) -> float:
+        """The price of these tokens; the cached ones are among the prompt's."""
+        cached = self.prompt if self.cached_prompt is None else self.cached_prompt
+        read = (prompt_tokens - cached_prompt_tokens) * self.prompt + cached_prompt_tokens * cached
+        return (read + completion_tokens * self.completion) / 1_000_000
+
+
 class ModelEntry(Part):
     """A registered model: what it is for and where it is."""
 
@@ -86,6 +101,10 @@ class ModelEntry(Part):
     pair of which only one side was written by the judge's own family is flagged."""
     api_key_env: str | None = None
     """Name of the environment variable that holds the endpoint's key."""
+    price: Price | None = None
+    """For estimates, budgets and accounts; None: not known."""
+    characters_per_token: float = Field(default=4.0, gt=0)
+    """For estimates, where the model's tokenizer is not on this machine."""
     max_concurrency: int = Field(default=64, ge=1, le=4096)
     timeout_s: float = Field(default=60.0, gt=0)
 

@@ -11,6 +11,7 @@ from critic.readings import Reading, read_labels
 from critic.usage import Usage
 from solon.chat import ChatModel, ChatReply, RequestFailed
 from solon.records import Message
+from solon.spending import Account
 
 Locks = MutableMapping[str, asyncio.Lock]
 """By cache key; held while a question is out, so that nobody puts the same one meanwhile."""
@@ -30,6 +31,8 @@ class Desk:
     version: str | None = None
     """Of the model: what tells answers of its weights from those of others."""
     locks: Locks = field(default_factory=locks)
+    account: Account = field(default_factory=Account)
+    """That new readings are paid from."""
     spent: Usage = field(default_factory=Usage)
     """What this call cost so far."""
 
@@ -70,8 +73,11 @@ class Desk:
         return await self.measured(messages, labels, sampling, measure)
 
     async def _new(self, measure: Callable[[], Awaitable[Reading]]) -> Reading:
-        self.spent.judge_calls += 1
-        return await measure()
+        async def begun() -> Reading:
+            self.spent.judge_calls += 1
+            return await measure()
+
+        return await self.account.pay(begun, lambda reading: (reading.prompt_tokens, reading.completion_tokens))
 
 
 def readable(model: ChatModel, read: Callable[[], Reading]) -> Reading:

@@ -74,6 +74,10 @@ class RuleSet:
         needed = self._needed(scope)
         return {name: text for name, text in self._propositions.questions.items() if name in needed}
 
+    def certain_questions(self, scope: str) -> dict[str, str]:
+        """Those of `questions` that are asked whatever the answers to others are."""
+        return {name: text for name, text in self.questions(scope).items() if name not in self._propositions.only_if}
+
     async def score(self, prompt: Prompt | None, completion: Completion, ask: Ask | None = None) -> RuleScore:
         """The rules' reward for a completion; without a prompt the scope is `general` and the judge is not asked.
 

@@ -1,0 +1,311 @@
+"""`solon label --estimate`, `solon align --dry-run`: what a job would ask its models for, before it asks anything."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from api import prompts
+from api.judging import check_judge, open_judge
+from api.labelling import LabelRequest, cache_path
+from api.libraries import load_constitution
+from api.recipes import CritiqueRevisionStep, DPOStep, EvaluateStep, LabelStep, Recipe
+from constitution.document import Constitution
+from constitution.weighting import weighted
+from critic.cache import Cache, FileCache
+from critic.candidates import Sampling
+from critic.critique import draw
+from critic.estimate import Counting, Estimate, Estimator, Tokens, Unwritten
+from critic.labelling import Labeller
+from solon.chat import ChatModel
+from solon.records import Completion
+from solon.rows import Row, read_rows
+from solon.settings import ModelEntry, Settings
+
+_SAMPLE = 64
+"""Texts that are tokenised to learn how long a token is."""
+
+
+@dataclass
+class Line:
+    """What one step would ask for."""
+
+    step: str
+    found: Estimate = field(default_factory=Estimate)
+    policy: str | None = None
+    judge: str | None = None
+
+
+class CountingModels:
+    """Every registered model as one that only counts."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.opened: dict[str, Counting] = {}
+
+    async def chat(self, name: str) -> ChatModel:
+        """The stand-in of a registered model."""
+        if name not in self.opened:
+            entry = self._settings.model(name)
+            served = name if entry.engine == "local" else entry.model or name
+            self.opened[name] = Counting(name, served, TokenLength(entry))
+        return self.opened[name]
+
+    async def serve(self, directories: Mapping[str, Path]) -> None:
+        """Nothing is served."""
+
+
+class TokenLength:
+    """Tokens of a text: counted for the first texts where the tokenizer is here, from their mean length after that."""
+
+    def __init__(self, entry: ModelEntry) -> None:
+        self._tokenizer = _tokenizer(entry)
+        self._per_token = entry.characters_per_token
+        self._characters = self._tokens = self._texts = 0
+
+    def __call__(self, text: str) -> int:
+        if self._tokenizer is not None and self._texts < _SAMPLE:
+            found = len(self._tokenizer.encode(text).ids)
+            self._texts, self._characters, self._tokens = (
+                self._texts + 1,
+                self._characters + len(text),
+                self._tokens + found,
+            )
+            if self._tokens:
+                self._per_token = self._characters / self._tokens
+            return found
+        return round(len(text) / self._per_token)
+
+
+def _tokenizer(entry: ModelEntry) -> Any:
+    """The tokenizer in the model's directory; None without one, or without the package that reads it."""
+    if entry.path is None or find_spec("tokenizers") is None:
+        return None
+    file = entry.directory() / "tokenizer.json"
+    if not file.is_file():
+        return None
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(file))
+
+
+async def estimate_file(rows: Path, out: Path, request: LabelRequest, settings: Settings) -> dict[str, Any]:
+    """What `label_file` with the same arguments would ask for; answers that its cache has are not asked for."""
+    constitution = weighted(load_constitution(request.constitution, settings), request.weights)
+    check_judge(request.judge, constitution, settings)
+    if request.policy is not None:
+        settings.model(request.policy, "policy")
+    maker = _Maker(settings, constitution, request.judge, request.policy, request.seed)
+    kept = cache_path(out, request)
+    line = Line("label", policy=request.policy, judge=request.judge)
+    with_cache = await maker.estimator(kept, request.n)
+    line.found = await replace(with_cache, pairing=request.pairing, schedule=request.schedule).rows(read_rows(rows))
+    return _summary([line], settings)
+
+
+async def estimate_recipe(recipe: Recipe, settings: Settings, out: Path) -> dict[str, Any]:
+    """What a run of the recipe would ask for at most, step by step; models are taken to write as long as they may."""
+    constitution = weighted(load_constitution(recipe.constitution, settings), recipe.weights)
+    settings.model(recipe.policy, "policy")
+    check_judge(recipe.judge, constitution, settings)
+    work = _Recipe(recipe, constitution, settings, out / "judgements.jsonl")
+    lines: list[Line] = []
+    for number, step in enumerate(recipe.steps, start=1):
+        for line in await work.step(step):
+            lines.append(replace(line, step=f"{number:02}-{line.step}"))
+    return _summary(lines, settings)
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes estimators for one constitution."""
+
+    settings: Settings
+    constitution: Constitution
+    judge: str | None
+    policy: str | None
+    seed: int
+
+    async def estimator(self, cache: Path | None, n: int, sampling: Sampling | None = None) -> Estimator:
+        judges, writers = CountingModels(self.settings), CountingModels(self.settings)
+        judge = await open_judge(self.judge, self.constitution, self.settings, judges, _kept(cache))
+        policy = await writers.chat(self.policy) if self.policy is not None else None
+        labeller = Labeller(self.constitution, judge, seed=self.seed)
+        counting = policy if isinstance(policy, Counting) else None
+        return Estimator(labeller, list(judges.opened.values()), counting, n, sampling=sampling or Sampling())
+
+
+def _kept(path: Path | None) -> Cache | None:
+    """The cache that a run would have, which stays as it is; None where it would have none."""
+    if path is None:
+        return None
+    if not path.exists():
+        return Unwritten()
+    with FileCache(path) as cache:
+        return Unwritten(cache)
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """The steps of a recipe, estimated."""
+
+    recipe: Recipe
+    constitution: Constitution
+    settings: Settings
+    cache: Path
+
+    async def step(self, step: LabelStep | CritiqueRevisionStep | DPOStep | EvaluateStep) -> list[Line]:
+        """One line for each judge of the step; none for a step that asks no model."""
+        match step:
+            case LabelStep():
+                return [await self._label(step)]
+            case CritiqueRevisionStep():
+                return [await self._critique(step)]
+            case EvaluateStep():
+                return await self._evaluate(step)
+            case DPOStep():
+                return []
+
+    def _maker(self, judge: str | None, policy: str | None) -> _Maker:
+        return _Maker(self.settings, self.constitution, judge, policy, self.recipe.seed)
+
+    def _train(self) -> list[Row]:
+        chosen = self.recipe.prompts
+        return prompts.rows(prompts.prompts(chosen.train, chosen.limit, self.recipe.seed))
+
+    async def _label(self, step: LabelStep) -> Line:
+        recipe, sampling = self.recipe, Sampling(step.max_tokens, step.temperature)
+        maker = self._maker(recipe.judge, recipe.policy)
+        estimator = await maker.estimator(self.cache, step.candidates, sampling)
+        found = await replace(estimator, pairing=step.pairing, schedule=step.schedule).rows(self._train())
+        return Line("label", found, recipe.policy, recipe.judge)
+
+    async def _critique(self, step: CritiqueRevisionStep) -> Line:
+        """The original, then a critique and a revision for each round, which may be compared with the original."""
+        critic, judge = step.critic or self.recipe.policy, self.recipe.judge if step.verify else None
+        found, rows = Estimate(), self._train()
+        for row in rows:
+            applicable = self.constitution.principles_for(row.prompt.scope)
+            key = (self.recipe.seed, row.prompt.id, 0)
+            rounds = len(draw(applicable, row.prompt.scope, step.principles, step.rounds, *key)) if applicable else 0
+            found.completions += 1 + 2 * rounds if applicable else 0
+            found.comparisons = (0, found.comparisons[1] + rounds)
+        found.rows = len(rows)
+        asked = await self._maker(judge, critic).estimator(None, 1, Sampling(step.max_tokens))
+        await _write(asked, rows, found, found.completions / max(len(rows), 1))
+        if judge is not None:
+            await _compare(asked, rows, step.max_tokens, found, found.comparisons[1] / max(len(rows), 1))
+        return Line("critique_revision", found, critic, judge)
+
+    async def _evaluate(self, step: EvaluateStep) -> list[Line]:
+        """One completion of each side for each prompt; each judged side against the policy before."""
+        recipe, chosen = self.recipe, self.recipe.prompts
+        rows = prompts.rows(prompts.prompts(chosen.eval, chosen.eval_limit or chosen.limit, recipe.seed))
+        control = any(isinstance(each, DPOStep) and each.control for each in recipe.steps)
+        judged, lines = 1 + (control and step.judge_control), list[Line]()
+        for judge in dict.fromkeys((recipe.judge, recipe.held_out_judge)):
+            if judge is None and lines:
+                continue
+            found = Estimate(rows=len(rows), comparisons=(0, judged * len(rows)))
+            asked = await self._maker(judge, recipe.policy).estimator(None, 1, Sampling(step.max_tokens))
+            if not lines:
+                found.completions = (2 + control) * len(rows)
+                await _write(asked, rows, found, 2 + control)
+            if judge is not None:
+                await _compare(asked, rows, step.max_tokens, found, judged)
+            lines.append(Line("evaluate", found, recipe.policy if not lines else None, judge))
+        return lines
+
+
+async def _write(asked: Estimator, rows: Iterable[Row], found: Estimate, times: float) -> None:
+    """Add `times` texts for each row."""
+    assert asked.policy is not None, "the step's policy"  # noqa: S101
+    for row in rows:
+        await asked.policy.complete(row.prompt.messages, max_tokens=asked.sampling.max_tokens)
+        asked.policy.next_row()
+    found.policy.add(asked.policy.tokens, times)
+
+
+async def _compare(asked: Estimator, rows: Iterable[Row], max_tokens: int, found: Estimate, times: float) -> None:
+    """Add `times` comparisons of two texts for each row."""
+    texts = (Completion(text="one " * max_tokens), Completion(text="two " * max_tokens))
+    each = await asked.rows(Row(prompt=row.prompt, completions=texts) for row in rows)
+    found.judge_calls = (0, round(each.judge_calls[1] * times))
+    found.judge.add(each.judge, times)
+
+
+def _summary(lines: list[Line], settings: Settings) -> dict[str, Any]:
+    steps = [_of(line, settings) for line in lines]
+    costs = [step["cost_usd"] for step in steps]
+    known = [cost for cost in costs if cost is not None]
+    return {"estimate": steps, "cost_usd": sum(known) if known and len(known) == len(costs) else None}
+
+
+def _of(line: Line, settings: Settings) -> dict[str, Any]:
+    found = line.found
+    costs = [
+        _cost(settings.models.get(name), tokens)
+        for name, tokens in ((line.policy, found.policy), (line.judge, found.judge))
+        if name is not None and tokens.requests
+    ]
+    return {
+        "step": line.step,
+        "rows": found.rows,
+        "policy": line.policy,
+        "completions": found.completions,
+        "policy_tokens": _rounded(found.policy),
+        "judge": line.judge,
+        "comparisons": {"least": found.comparisons[0], "most": found.comparisons[1]},
+        "judge_calls": {"least": found.judge_calls[0], "most": found.judge_calls[1], "exact": found.exact},
+        "cache_hits": found.cache_hits,
+        "judge_tokens": _rounded(found.judge),
+        "cost_usd": sum(each for each in costs if each is not None) if None not in costs else None,
+    }
+
+
+def _rounded(tokens: Tokens) -> dict[str, int]:
+    return {name: round(value) for name, value in asdict(tokens).items()}
+
+
+def _cost(entry: ModelEntry | None, tokens: Tokens) -> float | None:
+    """At most; None where the price is not known. A jury's judges may have prices of their own."""
+    if entry is None or entry.price is None:
+        return None
+    return entry.price.cost_usd(tokens.prompt, tokens.completion, tokens.shared)
+
+
+def show_estimate(summary: dict[str, Any]) -> None:
+    """The estimate on the terminal."""
+    from rich.table import Table
+
+    from api.terminal import print_table, write
+
+    table = Table(
+        "step", "rows", "completions", "comparisons", "judge calls", "prompt tokens", "shared", "written", "USD"
+    )
+    for step in summary["estimate"]:
+        tokens = [
+            step["policy_tokens"][kind] + step["judge_tokens"][kind] for kind in ("prompt", "shared", "completion")
+        ]
+        table.add_row(
+            step["step"],
+            f"{step['rows']:,}",
+            f"{step['completions']:,}",
+            _range(step["comparisons"]),
+            _range(step["judge_calls"]),
+            *(f"{count:,}" for count in tokens),
+            _money(step["cost_usd"]),
+        )
+    print_table(table)
+    write("Calls as a range depend on what policy and judge answer. Tokens and money are for the most of them; those")
+    write("written are what the requests allow. A server with a prefix cache computes `shared` prompt tokens once.")
+    write(f"In all: {_money(summary['cost_usd'])}")
+
+
+def _range(bounds: dict[str, int]) -> str:
+    return f"{bounds['most']:,}" if bounds["least"] == bounds["most"] else f"{bounds['least']:,} to {bounds['most']:,}"
+
+
+def _money(usd: float | None) -> str:
+    return "no price known" if usd is None else f"{usd:.4f} USD"

@@ -1,0 +1,153 @@
+"""Cost: an estimate equals the run, a budget stops cleanly, and a run that goes on pays for nothing twice."""
+
+import json
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from api.estimating import estimate_file, estimate_recipe, show_estimate
+from api.labelling import LabelRequest, label_file, show_labelled
+from api.recipes import Recipe
+from solon.datasets import read_manifest
+from solon.errors import BudgetSpent
+from solon.fakes import echo_policy, keyword_judge
+from solon.settings import Settings
+from solon.spending import Cap
+from tests.integration.service import FakeModels
+
+PRICES = "price: {prompt: 2.0, completion: 8.0}"
+ENDINGS = (" good", " bad", " good good", " so so", " bad bad")
+
+
+@pytest.fixture
+def settings() -> Settings:
+    where = f"engine: openai, endpoint: 'http://127.0.0.1:9/v1', {PRICES}"
+    kinds = {"far-judge": "judge", "far-policy": "policy"}
+    overrides = [f"models.{name}={{kind: {kind}, {where}}}" for name, kind in kinds.items()]
+    return Settings.load(overrides=overrides, environment={})
+
+
+def fakes() -> FakeModels:
+    judge, policy = keyword_judge(["good"], ["bad"]), echo_policy(ENDINGS)
+    judge.name, policy.name = "far-judge", "far-policy"
+    return FakeModels(far_judge=judge, far_policy=policy)
+
+
+def calls(models: FakeModels) -> tuple[int, int]:
+    return models.models["far_judge"].calls, models.models["far_policy"].calls  # type: ignore[attr-defined]
+
+
+def written(path: Path, *rows: dict[str, object]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Path:
+    pairs = ({"prompt": f"Q{i}", "chosen": f"good {i}", "rejected": f"bad {i}"} for i in range(6))
+    return written(tmp_path / "given.jsonl", *pairs, {"prompt": "Same", "chosen": "x", "rejected": "x"})
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Path:
+    return written(tmp_path / "asked.jsonl", *({"prompt": f"Question {i}?"} for i in range(5)))
+
+
+async def test_the_estimate_of_given_pairs_is_what_the_run_then_does(given: Path, tmp_path: Path, settings: Settings):
+    out, request, models = tmp_path / "out.jsonl", LabelRequest("civic", "far-judge"), fakes()
+    (step,) = (await estimate_file(given, out, request, settings))["estimate"]
+    summary = await label_file(given, out, request, settings, lambda _: None, models)
+    assert step["judge_calls"] == {"least": calls(models)[0], "most": calls(models)[0], "exact": True}
+    assert summary["paid"]["far-judge"]["calls"] == calls(models)[0]
+    assert step["judge_tokens"]["completion"] == summary["paid"]["far-judge"]["completion_tokens"]
+    assert 0 < step["judge_tokens"]["shared"] < step["judge_tokens"]["prompt"]
+    assert step["cost_usd"] == pytest.approx(
+        (step["judge_tokens"]["prompt"] * 2 + step["judge_tokens"]["completion"] * 8) / 1e6, rel=0.01
+    )
+
+
+async def test_the_estimate_with_a_policy_bounds_the_run(asked: Path, tmp_path: Path, settings: Settings):
+    out, request, models = tmp_path / "out.jsonl", LabelRequest("civic", "far-judge", "far-policy", n=4), fakes()
+    (step,) = (await estimate_file(asked, out, request, settings))["estimate"]
+    await label_file(asked, out, request, settings, lambda _: None, models)
+    judged, wrote = calls(models)
+    assert (step["completions"], wrote) == (20, 20)
+    assert step["judge_calls"]["least"] <= judged <= step["judge_calls"]["most"]
+
+
+@pytest.mark.parametrize("cap", [Cap(calls=17), Cap(tokens=2100), Cap(usd=0.0045)])
+async def test_a_budget_stops_and_going_on_pays_for_nothing_twice(
+    cap: Cap, asked: Path, tmp_path: Path, settings: Settings
+):
+    request, at_once, bit_by_bit = LabelRequest("civic", "far-judge", "far-policy", n=4), fakes(), fakes()
+    whole, out = tmp_path / "whole" / "out.jsonl", tmp_path / "out.jsonl"
+    await label_file(asked, whole, replace(request, cache=tmp_path / "other.jsonl"), settings, lambda _: None, at_once)
+    capped, paid = replace(request, cap=cap), list[int]()
+    stopped = True
+    while stopped and len(paid) < 100:
+        before = sum(calls(bit_by_bit))
+        with suppress(BudgetSpent):
+            await label_file(asked, out, capped, settings, lambda _: None, bit_by_bit)
+        paid.append(sum(calls(bit_by_bit)) - before)
+        stopped = "stopped" in read_manifest(out).about
+    stops = len(paid) - 1
+    assert cap.calls is None or paid[:-1] == [cap.calls] * stops
+    assert stops >= 3
+    assert calls(bit_by_bit) == calls(at_once)
+    assert out.read_bytes() == whole.read_bytes()
+    assert read_manifest(out).spend == read_manifest(whole).spend
+
+
+async def test_the_manifest_says_what_the_labels_cost_and_a_replay_says_the_same(
+    given: Path, tmp_path: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
+):
+    out, models = tmp_path / "out.jsonl", fakes()
+    request = LabelRequest("civic", "far-judge", cache=tmp_path / "cache.jsonl")
+    await label_file(given, out, request, settings, lambda _: None, models)
+    first, manifest = calls(models)[0], (tmp_path / "out.manifest.json").read_bytes()
+    spent = read_manifest(out).spend["far-judge"]
+    assert (spent["calls"], spent["prompt_tokens"], spent["completion_tokens"]) == (first, 100 * first, first)
+    assert spent["cost_usd"] == pytest.approx((100 * first * 2 + first * 8) / 1e6)
+    summary = await label_file(given, out, request, settings, lambda _: None, models)
+    assert calls(models)[0] == first
+    assert summary["paid"] == {}
+    assert (tmp_path / "out.manifest.json").read_bytes() == manifest
+    show_labelled(summary)
+    assert "paid" not in capsys.readouterr().out
+
+
+async def test_a_recipe_is_estimated_step_by_step(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    recipe = Recipe.model_validate(
+        {
+            "name": "try",
+            "constitution": "civic",
+            "policy": "far-policy",
+            "judge": "far-judge",
+            "prompts": {"limit": 8, "eval_limit": 4},
+            "steps": [
+                {"type": "critique_revision", "rounds": 2},
+                {"type": "label", "candidates": 4},
+                {"type": "dpo", "control": True},
+                {"type": "evaluate"},
+            ],
+        }
+    )
+    summary = await estimate_recipe(recipe, settings, tmp_path)
+    critique, label, evaluate = summary["estimate"]
+    assert [step["step"] for step in summary["estimate"]] == ["01-critique_revision", "02-label", "04-evaluate"]
+    assert (critique["completions"], label["completions"], evaluate["completions"]) == (8 * 5, 8 * 4, 4 * 3)
+    assert [step["comparisons"]["most"] for step in (critique, label, evaluate)] == [16, 40, 8]
+    assert summary["cost_usd"] == pytest.approx(sum(step["cost_usd"] for step in summary["estimate"]))
+    show_estimate(summary)
+    assert "02-label" in capsys.readouterr().out
+
+
+async def test_without_prices_no_cost_is_made_up(given: Path, tmp_path: Path):
+    settings = Settings.load(environment={})
+    found = await estimate_file(given, tmp_path / "o.jsonl", LabelRequest("civic", "starter-judge"), settings)
+    assert found["cost_usd"] is None
+    assert found["estimate"][0]["judge_tokens"]["prompt"] > 0
