@@ -1,17 +1,18 @@
 """The accounts of one job: what each registered model was paid, from one budget, and what its labels cost in all."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from api import digests
+from critic.cache import Cache
 from critic.judge import Judge
 from critic.jury import Jury
 from critic.recall import Recalling, Texts
 from solon.chat import ChatModel
-from solon.settings import Settings
+from solon.errors import InvalidInput
+from solon.settings import Price, Settings
 from solon.spending import Account, Budget, Cap, Spend
 
 
@@ -26,9 +27,20 @@ class Accounts:
     def of(self, name: str) -> Account:
         """The account of a registered model."""
         if name not in self._accounts:
-            entry = self._settings.models.get(name)
-            self._accounts[name] = Account(entry.price if entry is not None else None, self._budget)
+            self._accounts[name] = Account(self._price(name), self._budget)
         return self._accounts[name]
+
+    def _price(self, name: str) -> Price | None:
+        """Raises InvalidInput where money is capped and the price of a model of somebody else is not known."""
+        entry = self._settings.models.get(name)
+        price = entry.price if entry is not None else None
+        if self._budget.cap.usd is not None and price is None and entry is not None and entry.engine != "local":
+            raise InvalidInput(
+                f"the price of {name!r} is not known, so money cannot be capped",
+                field=f"models.{name}.price",
+                remedy="register it, such as {prompt: 0.1, completion: 0.4} USD for a million tokens",
+            )
+        return price
 
     def policy(self, model: ChatModel, texts: Texts | None) -> Recalling:
         """A running policy, paid from its account, whose texts are kept."""
@@ -61,16 +73,16 @@ def _single_judges(judge: Judge | None) -> list[Judge]:
     return [] if judge is None else [judge]
 
 
-def texts_beside(cache: Path) -> Path:
-    """Where completions are kept beside a judgement cache."""
-    return cache.with_name(f"{cache.stem}.texts.jsonl")
+def opened_texts(out: Path | None) -> AbstractContextManager[Texts | None]:
+    """The file of completions beside an output, `OUT.texts.jsonl`; none without one."""
+    return nullcontext() if out is None else Texts(out.with_name(f"{out.stem}.texts.jsonl"))
 
 
-@contextmanager
-def opened_texts(cache: Path | None) -> Generator[Texts | None]:
-    """The file of completions beside a judgement cache; none without one."""
-    if cache is None:
-        yield None
-        return
-    with Texts(texts_beside(cache)) as texts:
-        yield texts
+def check_cap(cap: Cap, cache: Cache | None) -> None:
+    """Raises InvalidInput where a job could not go on without paying twice."""
+    if cap.is_set and cache is None:
+        raise InvalidInput(
+            "a budget needs a judgement cache, or a run that goes on would pay twice",
+            field="cache",
+            remedy="do not turn `cache` off in the settings",
+        )

@@ -5,13 +5,24 @@ Exit codes: 0 done, 1 the work failed, 2 wrong usage or input. Errors are one li
 
 import os
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from api import audit_cli, cache_cli, constitution_cli, critique_cli, job_cli, model_cli, pairs_cli, rank_cli, rules_cli
+from api import (
+    audit_cli,
+    cache_cli,
+    constitution_cli,
+    critique_cli,
+    job_cli,
+    label_cli,
+    model_cli,
+    pairs_cli,
+    rank_cli,
+    rules_cli,
+)
 from api.terminal import Root, fail, output_folder, run, settings, write, write_json
 from solon.errors import Failed, InvalidInput, SolonError
 
@@ -27,6 +38,7 @@ app.add_typer(audit_cli.app, name="audit", help="Audits of a judge.")
 app.add_typer(cache_cli.app, name="cache", help="The judgement cache: stats, export, import.")
 app.add_typer(rules_cli.app, name="rules", help="Rule-based rewards: score, fit, accuracy.")
 app.add_typer(config_app, name="config", help="Settings.")
+app.command()(label_cli.label)
 app.command()(critique_cli.critique)
 app.command()(rank_cli.rank)
 
@@ -79,26 +91,18 @@ def align(
     as_json: AsJson = False,
 ) -> None:
     """Do a self-alignment job, here or on a service."""
-    from api.estimating import estimate_recipe
+    from api.estimating import estimate_recipe, show_estimate
     from api.recipes import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
     if dry_run:
-        folder = out or Path("runs") / loaded.name
-        _show_estimate(estimate_recipe(loaded, settings(context), folder), as_json)
+        show_estimate(run(estimate_recipe(loaded, settings(context))), as_json=as_json)
     elif server is None:
         _align_here(context, loaded, out or Path("runs") / loaded.name, as_json)
     elif out is not None:
         raise InvalidInput("a job on a service writes there", field="--out", remedy="leave out --out or --server")
     else:
         _align_there(loaded, server, as_json)
-
-
-def _show_estimate(work: Coroutine[Any, Any, dict[str, Any]], as_json: bool) -> None:
-    from api.estimating import show_estimate
-
-    found = run(work)
-    write_json(found) if as_json else show_estimate(found)
 
 
 def _align_here(context: typer.Context, recipe: Any, out: Path, as_json: bool) -> None:
@@ -127,81 +131,6 @@ def _align_there(recipe: Any, server: str, as_json: bool) -> None:
     if job.status != "succeeded":
         error = job.error or {}
         raise Failed(error.get("message") or f"the job was {job.status}", remedy=error.get("remedy") or "")
-
-
-@app.command()
-def label(
-    context: typer.Context,
-    rows: Annotated[Path, typer.Argument(metavar="IN.jsonl", help="Prompts, or rows with completions.")],
-    constitution: Annotated[str, typer.Option(metavar="ID", help="Published id, or a file.")],
-    out: Annotated[Path, typer.Option("--out", metavar="OUT.jsonl", help="Or OUT.parquet.")],
-    judge: Annotated[str | None, typer.Option(metavar="NAME", help="Registered judge.")] = None,
-    policy: Annotated[str | None, typer.Option(metavar="NAME", help="Writes completions where a row has none.")] = None,
-    n: Annotated[int, typer.Option("-n", min=2, max=64, help="Completions per prompt.")] = 4,
-    pairing: Annotated[
-        Literal["max_margin", "adjacent", "all", "random", "threshold"], typer.Option(help="Which become pairs.")
-    ] = "max_margin",
-    schedule: Annotated[
-        Literal["all", "swiss", "chunks"] | None, typer.Option(help="Rate all completions first, by these comparisons.")
-    ] = None,
-    min_margin: Annotated[float, typer.Option(min=0.0, max=0.99, help="Of the pairing threshold.")] = 0.0,
-    min_coverage: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of the comparisons that must be ok or tie.")
-    ] = 0.0,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    weights: Annotated[
-        list[str] | None, typer.Option("--weight", metavar="NAME=FACTOR", help=pairs_cli.WEIGHT_HELP)
-    ] = None,
-    again: Annotated[
-        bool, typer.Option("--relabel", help="IN is a dataset: keep its votes, and ask only what the text changed.")
-    ] = False,
-    cache: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Judgement cache instead of the shared one.")
-    ] = None,
-    estimate: Annotated[
-        bool, typer.Option("--estimate", help="Only say what it would ask for, and ask nothing.")
-    ] = False,
-    max_calls: Annotated[int | None, typer.Option(min=1, help="Stop, to go on later, after so many calls.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="The same in tokens, prompts and completions.")] = None,
-    max_usd: Annotated[float | None, typer.Option(min=0.0, help="The same in money, at the registry's prices.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Label a file: a status for every row, pairs with probabilities, and agreement with people where they voted."""
-    from api.estimating import estimate_file
-    from api.labelling import LabelRequest, label_file, show_labelled
-    from api.progress import shown
-    from api.relabelling import relabel_file, show_relabelled
-    from api.reweighting import parse_weights
-    from solon.spending import Cap
-
-    factors = parse_weights(weights or ())
-    request = LabelRequest(
-        constitution,
-        judge,
-        policy,
-        n,
-        pairing,
-        seed,
-        schedule=schedule,
-        min_margin=min_margin,
-        min_coverage=min_coverage,
-        weights=factors,
-        cache=cache,
-        cap=Cap(max_calls, max_tokens, max_usd),
-    )
-    configured = settings(context)
-    if estimate:
-        _show_estimate(estimate_file(rows, out, request, configured), as_json)
-        return
-    with shown(as_json=as_json) as emit:
-        work = relabel_file if again else label_file
-        summary = run(work(rows, out, request, configured, emit))
-    if as_json:
-        write_json(summary)
-    elif again:
-        show_relabelled(summary)
-    else:
-        show_labelled(summary)
 
 
 @app.command()

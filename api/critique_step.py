@@ -31,7 +31,7 @@ class CritiqueRevision:
         cast = cast_of(step, recipe)
         plan = Plan(step.rounds, step.principles, Sampling(step.max_tokens, step.temperature), recipe.seed)
         with opened_cache(run.settings) as cache:
-            running = await open_cast(cast, run.constitution, run.settings, run.models, cache)
+            running = await open_cast(cast, run.constitution, run.settings, run.models, cache, run.accounts, run.texts)
             work = Critiquing(run.constitution, running, plan, step.min_coverage)
             found = await work.write(rows, len(rows), path, ticks, {"recipe": recipe.name})
         outputs = {"critiques": path, "revisions": path.with_name(f"{path.stem}.revisions.jsonl")}

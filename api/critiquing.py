@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from api.accounts import Accounts
 from api.events import Emit, Event
 from api.judging import check_judge, open_judge, opened_cache
 from api.label_step import ROWS_IN_FLIGHT
@@ -20,6 +21,7 @@ from constitution.document import Constitution
 from critic.cache import Cache
 from critic.critique import Critiqued, Plan, critique
 from critic.judge import Judge
+from critic.recall import Texts
 from critic.revision_rates import RevisionRates
 from solon.chains import ChainWriter
 from solon.chat import ChatModel
@@ -76,13 +78,20 @@ def check_cast(cast: Cast, constitution: Constitution, settings: Settings) -> No
 
 
 async def open_cast(
-    cast: Cast, constitution: Constitution, settings: Settings, models: Models, cache: Cache | None = None
+    cast: Cast,
+    constitution: Constitution,
+    settings: Settings,
+    models: Models,
+    cache: Cache | None = None,
+    accounts: Accounts | None = None,
+    texts: Texts | None = None,
 ) -> Running:
     """The models; the critic runs even where it is registered as a judge."""
     check_cast(cast, constitution, settings)
-    judge = await open_judge(cast.judge, constitution, settings, models, cache) if cast.judge is not None else None
-    policy = await models.chat(cast.policy) if cast.policy is not None else None
-    critic = await models.chat(cast.critic) if cast.critic is not None else policy
+    accounts = accounts or Accounts(settings)
+    judge = await open_judge(cast.judge, constitution, settings, models, cache, accounts) if cast.judge else None
+    policy = accounts.policy(await models.chat(cast.policy), texts) if cast.policy is not None else None
+    critic = accounts.policy(await models.chat(cast.critic), texts) if cast.critic is not None else policy
     assert critic is not None, "checked by check_cast"  # noqa: S101
     return Running(critic, policy, judge)
 

@@ -1,19 +1,21 @@
 """`solon label --estimate`, `solon align --dry-run`: what a job would ask its models for, before it asks anything."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from api import prompts
 from api.judging import check_judge, open_judge
-from api.labelling import LabelRequest, cache_path
+from api.labelling import LabelRequest
 from api.libraries import load_constitution
 from api.recipes import CritiqueRevisionStep, DPOStep, EvaluateStep, LabelStep, Recipe
+from api.store.judgements import JudgementStore
 from constitution.document import Constitution
 from constitution.weighting import weighted
-from critic.cache import Cache, FileCache
+from critic.cache import Cache
 from critic.candidates import Sampling
 from critic.critique import draw
 from critic.estimate import Counting, Estimate, Estimator, Tokens, Unwritten
@@ -22,9 +24,6 @@ from solon.chat import ChatModel
 from solon.records import Completion
 from solon.rows import Row, read_rows
 from solon.settings import ModelEntry, Settings
-
-_SAMPLE = 64
-"""Texts that are tokenised to learn how long a token is."""
 
 
 @dataclass
@@ -49,71 +48,41 @@ class CountingModels:
         if name not in self.opened:
             entry = self._settings.model(name)
             served = name if entry.engine == "local" else entry.model or name
-            self.opened[name] = Counting(name, served, TokenLength(entry))
+            self.opened[name] = Counting(name, served, partial(_tokens, entry.characters_per_token))
         return self.opened[name]
 
     async def serve(self, directories: Mapping[str, Path]) -> None:
         """Nothing is served."""
 
 
-class TokenLength:
-    """Tokens of a text: counted for the first texts where the tokenizer is here, from their mean length after that."""
-
-    def __init__(self, entry: ModelEntry) -> None:
-        self._tokenizer = _tokenizer(entry)
-        self._per_token = entry.characters_per_token
-        self._characters = self._tokens = self._texts = 0
-
-    def __call__(self, text: str) -> int:
-        if self._tokenizer is not None and self._texts < _SAMPLE:
-            found = len(self._tokenizer.encode(text).ids)
-            self._texts, self._characters, self._tokens = (
-                self._texts + 1,
-                self._characters + len(text),
-                self._tokens + found,
-            )
-            if self._tokens:
-                self._per_token = self._characters / self._tokens
-            return found
-        return round(len(text) / self._per_token)
+def _tokens(characters_per_token: float, text: str) -> int:
+    return round(len(text) / characters_per_token)
 
 
-def _tokenizer(entry: ModelEntry) -> Any:
-    """The tokenizer in the model's directory; None without one, or without the package that reads it."""
-    if entry.path is None or find_spec("tokenizers") is None:
-        return None
-    file = entry.directory() / "tokenizer.json"
-    if not file.is_file():
-        return None
-    from tokenizers import Tokenizer
-
-    return Tokenizer.from_file(str(file))
-
-
-async def estimate_file(rows: Path, out: Path, request: LabelRequest, settings: Settings) -> dict[str, Any]:
+async def estimate_file(rows: Path, request: LabelRequest, settings: Settings) -> dict[str, Any]:
     """What `label_file` with the same arguments would ask for; answers that its cache has are not asked for."""
     constitution = weighted(load_constitution(request.constitution, settings), request.weights)
     check_judge(request.judge, constitution, settings)
     if request.policy is not None:
         settings.model(request.policy, "policy")
     maker = _Maker(settings, constitution, request.judge, request.policy, request.seed)
-    kept = cache_path(out, request)
-    line = Line("label", policy=request.policy, judge=request.judge)
-    with_cache = await maker.estimator(kept, request.n)
-    line.found = await replace(with_cache, pairing=request.pairing, schedule=request.schedule).rows(read_rows(rows))
-    return _summary([line], settings)
+    with _kept(settings, request.cache) as cache:
+        estimator = await maker.estimator(cache, request.n)
+        found = await replace(estimator, pairing=request.pairing, schedule=request.schedule).rows(read_rows(rows))
+    return _summary([Line("label", found, request.policy, request.judge)], settings)
 
 
-async def estimate_recipe(recipe: Recipe, settings: Settings, out: Path) -> dict[str, Any]:
+async def estimate_recipe(recipe: Recipe, settings: Settings) -> dict[str, Any]:
     """What a run of the recipe would ask for at most, step by step; models are taken to write as long as they may."""
     constitution = weighted(load_constitution(recipe.constitution, settings), recipe.weights)
     settings.model(recipe.policy, "policy")
     check_judge(recipe.judge, constitution, settings)
-    work = _Recipe(recipe, constitution, settings, out / "judgements.jsonl")
     lines: list[Line] = []
-    for number, step in enumerate(recipe.steps, start=1):
-        for line in await work.step(step):
-            lines.append(replace(line, step=f"{number:02}-{line.step}"))
+    with _kept(settings) as cache:
+        work = _Recipe(recipe, constitution, settings, cache)
+        for number, step in enumerate(recipe.steps, start=1):
+            for line in await work.step(step):
+                lines.append(replace(line, step=f"{number:02}-{line.step}"))
     return _summary(lines, settings)
 
 
@@ -127,23 +96,26 @@ class _Maker:
     policy: str | None
     seed: int
 
-    async def estimator(self, cache: Path | None, n: int, sampling: Sampling | None = None) -> Estimator:
+    async def estimator(self, cache: Cache | None, n: int, sampling: Sampling | None = None) -> Estimator:
         judges, writers = CountingModels(self.settings), CountingModels(self.settings)
-        judge = await open_judge(self.judge, self.constitution, self.settings, judges, _kept(cache))
+        judge = await open_judge(self.judge, self.constitution, self.settings, judges, cache)
         policy = await writers.chat(self.policy) if self.policy is not None else None
         labeller = Labeller(self.constitution, judge, seed=self.seed)
         counting = policy if isinstance(policy, Counting) else None
         return Estimator(labeller, list(judges.opened.values()), counting, n, sampling=sampling or Sampling())
 
 
-def _kept(path: Path | None) -> Cache | None:
+@contextmanager
+def _kept(settings: Settings, path: Path | None = None) -> Generator[Cache | None]:
     """The cache that a run would have, which stays as it is; None where it would have none."""
-    if path is None:
-        return None
-    if not path.exists():
-        return Unwritten()
-    with FileCache(path) as cache:
-        return Unwritten(cache)
+    file = path or settings.judgements()
+    if file is None:
+        yield None
+    elif not file.exists():
+        yield Unwritten()
+    else:
+        with JudgementStore(file) as store:
+            yield Unwritten(store)
 
 
 @dataclass(frozen=True)
@@ -153,7 +125,7 @@ class _Recipe:
     recipe: Recipe
     constitution: Constitution
     settings: Settings
-    cache: Path
+    cache: Cache | None
 
     async def step(self, step: LabelStep | CritiqueRevisionStep | DPOStep | EvaluateStep) -> list[Line]:
         """One line for each judge of the step; none for a step that asks no model."""
@@ -275,12 +247,15 @@ def _cost(entry: ModelEntry | None, tokens: Tokens) -> float | None:
     return entry.price.cost_usd(tokens.prompt, tokens.completion, tokens.shared)
 
 
-def show_estimate(summary: dict[str, Any]) -> None:
-    """The estimate on the terminal."""
+def show_estimate(summary: dict[str, Any], *, as_json: bool = False) -> None:
+    """The estimate on the terminal, or as JSON."""
     from rich.table import Table
 
-    from api.terminal import print_table, write
+    from api.terminal import print_table, write, write_json
 
+    if as_json:
+        write_json(summary)
+        return
     table = Table(
         "step", "rows", "completions", "comparisons", "judge calls", "prompt tokens", "shared", "written", "USD"
     )

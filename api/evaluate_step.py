@@ -16,6 +16,7 @@ from api.steps import Outcome, Run, Ticks
 from critic.candidates import Sampling
 from critic.concurrency import together
 from critic.labelling import Labeller
+from solon.chat import ChatModel
 from solon.records import Completion, Prompt
 from trainer.config import KLConfig
 from trainer.data import Sample, write_samples
@@ -75,11 +76,16 @@ async def _sample(
 ) -> dict[str, tuple[Completion, ...]]:
     """One completion per prompt and side; the seed is the same, so equal policies write the same."""
     sampling = Sampling(step.max_tokens, step.temperature, keep_cut=True)
-    models = [await run.models.chat(name) for name in served.values()]
+    models = [await _writer(run, name) for name in served.values()]
     seed = run.recipe.seed
     # One after another: models of one local server would only take turns on the same cores.
     texts = [await completions(each, asked, seed=seed, sampling=sampling, tick=counter) for each in models]
     return dict(zip(served, texts, strict=True))
+
+
+async def _writer(run: Run, name: str) -> ChatModel:
+    """A registered model, or one that was trained here, which nobody is paid for."""
+    return await (run.writer(name) if name in run.settings.models else run.models.chat(name))
 
 
 async def _judge(run: Run, evidence: Evidence, sides: dict[str, str], counter: _Counter) -> None:
@@ -89,7 +95,7 @@ async def _judge(run: Run, evidence: Evidence, sides: dict[str, str], counter: _
         for role, name in judges.items():
             if role == "held_out_judge" and name is None:
                 continue
-            judge = await open_judge(name, run.constitution, run.settings, run.models, cache)
+            judge = await open_judge(name, run.constitution, run.settings, run.models, cache, run.accounts)
             labeller = Labeller(run.constitution, judge, seed=run.recipe.seed)
             done = await together(_contest(labeller, evidence, side, counter) for side in sides)
             evidence.contests |= {(role, side): each for side, each in zip(sides, done, strict=True)}

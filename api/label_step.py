@@ -4,6 +4,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from api import prompts
+from api.accounts import cost_of
 from api.judging import open_judge, opened_cache
 from api.recipes import LabelStep
 from api.steps import Outcome, Run, Ticks
@@ -34,12 +35,13 @@ class Label:
             opened_cache(run.settings) as cache,
             PairWriter(path, about={"recipe": recipe.name}) as writer,
         ):
-            judge = await open_judge(recipe.judge, run.constitution, run.settings, run.models, cache)
+            judge = await open_judge(recipe.judge, run.constitution, run.settings, run.models, cache, run.accounts)
+            policy = await run.writer(recipe.policy)
             items = label(
                 rows,
                 constitution=run.constitution,
                 judge=judge,
-                policy=await run.models.chat(recipe.policy),
+                policy=policy,
                 n=step.candidates,
                 pairing=step.pairing,
                 schedule=step.schedule,
@@ -55,7 +57,7 @@ class Label:
                 async for item in labelled:
                     writer.write(item)
                     seen.add(item.prompt_id if isinstance(item, Discard) else item.prompt.id, writer)
-            manifest = writer.commit()
+            manifest = writer.commit(spend=cost_of(judge, policy))
             seen.finish(writer)
         found = audit(read_pairs(path))
         usable = found.coverage.value if found.coverage is not None else 0.0

@@ -6,7 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from api.accounts import Accounts, cost_of, opened_texts
+from api.accounts import Accounts, check_cap, cost_of, opened_texts
 from api.events import Emit, Event
 from api.judging import check_judge, open_judge, opened_cache
 from api.label_step import ROWS_IN_FLIGHT
@@ -74,6 +74,7 @@ async def label_file(
         opened_texts(out if request.policy is not None else None) as texts,
         PairWriter(out, about={"rows": str(rows)}) as writer,
     ):
+        check_cap(request.cap, cache)
         emit(Event(type="step_started", step=STEP, total=total, message="starting the models"))
         async with opened(settings, models, emit=emit) as running:
             judge = await open_judge(request.judge, constitution, settings, running, cache, accounts)
@@ -92,13 +93,6 @@ async def label_file(
     found = audit(chain(read_pairs(out), read_discards(out)))
     emit(Event(type="step_finished", step=STEP, done=total, total=total))
     return {"rows": total, "out": str(out), "paid": accounts.paid(), **found.to_dict()}
-
-
-def cache_path(out: Path, request: LabelRequest) -> Path | None:
-    """Where the judge's answers are kept, if anywhere."""
-    if request.cache is None and request.cap.is_set:
-        return out.with_name(f"{out.stem}.judgements.jsonl")
-    return request.cache
 
 
 async def _label(

@@ -35,6 +35,17 @@ class Prompts(Part):
     """Use at most so many evaluation prompts; None uses `limit`."""
 
 
+class BudgetPart(Part):
+    """The most that one run may pay; at the cap it stops, and goes on where it was when it is started again."""
+
+    calls: Annotated[int, Field(ge=1)] | None = None
+    """Completions and judgements; those that a cache has are free."""
+    tokens: Annotated[int, Field(ge=1)] | None = None
+    """Of prompts and completions together."""
+    usd: Annotated[float, Field(gt=0)] | None = None
+    """At the prices of the registered models."""
+
+
 class CritiqueRevisionStep(Part):
     """Completions of the policy, critiqued under the principles and revised: texts to learn from, and pairs."""
 
@@ -132,6 +143,7 @@ class Recipe(Part):
     """Another judge, used only to evaluate."""
     prompts: Prompts = Prompts()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    budget: BudgetPart = BudgetPart()
     steps: Annotated[list[Step], Field(min_length=1, max_length=32)]
 
     @model_validator(mode="after")

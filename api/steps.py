@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from api import digests
+from api.accounts import Accounts
 from api.children import Train
 from api.events import Emit, Event
 from api.judging import judge_digest
@@ -14,6 +15,7 @@ from api.recipes import CritiqueRevisionStep, DPOStep, EvaluateStep, LabelStep, 
 from api.registry import Models
 from constitution.digest import content_hash
 from constitution.document import Constitution
+from critic.recall import Recalling, Texts
 from solon.settings import Settings
 from solon.templates import JUDGE_TEMPLATES, template_hash
 
@@ -41,6 +43,10 @@ class Run:
     emit: Emit
     models: Models
     train: Train
+    accounts: Accounts
+    """That judges and policies are paid from."""
+    texts: Texts | None = None
+    """What policies wrote, so that they are not asked for it twice."""
     artifacts: dict[str, Artifact] = field(default_factory=dict[str, Artifact])
     """Outputs of the steps so far by name: `pairs`, `model`, `control`, `report`; the latest of a name counts."""
     results: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
@@ -60,6 +66,10 @@ class Run:
             "judge": judge_digest(judge, self.settings) if judge is not None else "none",
             "templates": "+".join(template_hash(name) for name in JUDGE_TEMPLATES),
         }
+
+    async def writer(self, name: str) -> Recalling:
+        """A registered model that writes, running."""
+        return self.accounts.policy(await self.models.chat(name), self.texts)
 
     def policy_digest(self) -> str:
         """Digest of the policy that the recipe begins with."""

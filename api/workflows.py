@@ -1,6 +1,7 @@
 """Runs a recipe step by step in a folder. Read this first.
 
     OUT/recipe.yaml               the recipe with its overrides
+    OUT/texts.jsonl               what registered models wrote, so that nothing is written twice
     OUT/01-label/step.json, ...   each step: digests of its inputs and outputs, its result, its time
     OUT/report.html, report.json  copies of the latest evaluation
 
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from api import children, digests
+from api.accounts import Accounts
 from api.critique_step import CritiqueRevision, cast_of
 from api.critiquing import check_cast
 from api.dpo_step import DPO
@@ -31,10 +33,12 @@ from api.recipes import Recipe
 from api.registry import Models, opened
 from api.steps import AnyStep, Artifact, Run, Ticks, Work
 from constitution.weighting import weighted
+from critic.recall import Texts
 from solon import __version__
 from solon.documents import write_yaml
 from solon.errors import Conflict, SolonError
 from solon.settings import Settings
+from solon.spending import Cap
 
 WORK: dict[str, Work] = {
     "critique_revision": CritiqueRevision(),
@@ -66,10 +70,12 @@ async def align(
         with _only_run_in(out):
             constitution = _checked(recipe, settings)
             (out / "recipe.yaml").write_text(write_yaml(recipe.model_dump(mode="json")), encoding="utf-8")
-            async with opened(settings, models, emit=emit) as running:
-                run = Run(recipe, constitution, settings, out, emit, running, train)
-                for number, step in enumerate(recipe.steps, start=1):
-                    await _step(f"{number:02d}-{step.type}", step, run)
+            accounts = Accounts(settings, Cap(**recipe.budget.model_dump()))
+            with Texts(out / "texts.jsonl") as texts:
+                async with opened(settings, models, emit=emit) as running:
+                    run = Run(recipe, constitution, settings, out, emit, running, train, accounts, texts)
+                    for number, step in enumerate(recipe.steps, start=1):
+                        await _step(f"{number:02d}-{step.type}", step, run)
     except SolonError as error:
         detail = {"remedy": error.remedy, "field": error.field, "kind": type(error).__name__}
         emit(Event(type="run_failed", message=error.message, detail=detail))
@@ -77,7 +83,8 @@ async def align(
     for name in ("report", "page"):
         if name in run.artifacts:
             shutil.copy(run.artifacts[name].path, out)
-    summary = {"recipe": recipe.name, "out": str(out), "seconds": run.seconds, "steps": run.results}
+    summary = {"recipe": recipe.name, "out": str(out), "seconds": run.seconds, "paid": accounts.paid()}
+    summary["steps"] = run.results
     emit(Event(type="run_finished", message=recipe.name, detail=summary))
     return summary
 

@@ -131,7 +131,7 @@ class Unwritten(MemoryCache):
 
 @dataclass
 class Estimate:
-    """What a job would ask for. Tokens are counted with the models' tokenizers where they are at hand."""
+    """What a job would ask for."""
 
     rows: int = 0
     completions: int = 0

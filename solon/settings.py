@@ -104,7 +104,7 @@ class ModelEntry(Part):
     price: Price | None = None
     """For estimates, budgets and accounts; None: not known."""
     characters_per_token: float = Field(default=4.0, gt=0)
-    """For estimates, where the model's tokenizer is not on this machine."""
+    """For estimates; a dataset's manifest says how many tokens there really were."""
     max_concurrency: int = Field(default=64, ge=1, le=4096)
     timeout_s: float = Field(default=60.0, gt=0)
 

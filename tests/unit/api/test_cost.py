@@ -1,6 +1,7 @@
 """Cost: an estimate equals the run, a budget stops cleanly, and a run that goes on pays for nothing twice."""
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +23,11 @@ ENDINGS = (" good", " bad", " good good", " so so", " bad bad")
 
 
 @pytest.fixture
-def settings() -> Settings:
+def settings(tmp_path: Path) -> Settings:
     where = f"engine: openai, endpoint: 'http://127.0.0.1:9/v1', {PRICES}"
     kinds = {"far-judge": "judge", "far-policy": "policy"}
-    overrides = [f"models.{name}={{kind: {kind}, {where}}}" for name, kind in kinds.items()]
+    overrides = [f"artifacts={tmp_path / 'artifacts'}"]
+    overrides += [f"models.{name}={{kind: {kind}, {where}}}" for name, kind in kinds.items()]
     return Settings.load(overrides=overrides, environment={})
 
 
@@ -39,7 +41,7 @@ def calls(models: FakeModels) -> tuple[int, int]:
     return models.models["far_judge"].calls, models.models["far_policy"].calls  # type: ignore[attr-defined]
 
 
-def written(path: Path, *rows: dict[str, object]) -> Path:
+def written(path: Path, *rows: Mapping[str, object]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
@@ -57,7 +59,7 @@ def asked(tmp_path: Path) -> Path:
 
 async def test_the_estimate_of_given_pairs_is_what_the_run_then_does(given: Path, tmp_path: Path, settings: Settings):
     out, request, models = tmp_path / "out.jsonl", LabelRequest("civic", "far-judge"), fakes()
-    (step,) = (await estimate_file(given, out, request, settings))["estimate"]
+    (step,) = (await estimate_file(given, request, settings))["estimate"]
     summary = await label_file(given, out, request, settings, lambda _: None, models)
     assert step["judge_calls"] == {"least": calls(models)[0], "most": calls(models)[0], "exact": True}
     assert summary["paid"]["far-judge"]["calls"] == calls(models)[0]
@@ -70,7 +72,7 @@ async def test_the_estimate_of_given_pairs_is_what_the_run_then_does(given: Path
 
 async def test_the_estimate_with_a_policy_bounds_the_run(asked: Path, tmp_path: Path, settings: Settings):
     out, request, models = tmp_path / "out.jsonl", LabelRequest("civic", "far-judge", "far-policy", n=4), fakes()
-    (step,) = (await estimate_file(asked, out, request, settings))["estimate"]
+    (step,) = (await estimate_file(asked, request, settings))["estimate"]
     await label_file(asked, out, request, settings, lambda _: None, models)
     judged, wrote = calls(models)
     assert (step["completions"], wrote) == (20, 20)
@@ -83,7 +85,7 @@ async def test_a_budget_stops_and_going_on_pays_for_nothing_twice(
 ):
     request, at_once, bit_by_bit = LabelRequest("civic", "far-judge", "far-policy", n=4), fakes(), fakes()
     whole, out = tmp_path / "whole" / "out.jsonl", tmp_path / "out.jsonl"
-    await label_file(asked, whole, replace(request, cache=tmp_path / "other.jsonl"), settings, lambda _: None, at_once)
+    await label_file(asked, whole, replace(request, cache=tmp_path / "other.db"), settings, lambda _: None, at_once)
     capped, paid = replace(request, cap=cap), list[int]()
     stopped = True
     while stopped and len(paid) < 100:
@@ -104,7 +106,7 @@ async def test_the_manifest_says_what_the_labels_cost_and_a_replay_says_the_same
     given: Path, tmp_path: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
 ):
     out, models = tmp_path / "out.jsonl", fakes()
-    request = LabelRequest("civic", "far-judge", cache=tmp_path / "cache.jsonl")
+    request = LabelRequest("civic", "far-judge", cache=tmp_path / "cache.db")
     await label_file(given, out, request, settings, lambda _: None, models)
     first, manifest = calls(models)[0], (tmp_path / "out.manifest.json").read_bytes()
     spent = read_manifest(out).spend["far-judge"]
@@ -136,7 +138,7 @@ async def test_a_recipe_is_estimated_step_by_step(
             ],
         }
     )
-    summary = await estimate_recipe(recipe, settings, tmp_path)
+    summary = await estimate_recipe(recipe, settings)
     critique, label, evaluate = summary["estimate"]
     assert [step["step"] for step in summary["estimate"]] == ["01-critique_revision", "02-label", "04-evaluate"]
     assert (critique["completions"], label["completions"], evaluate["completions"]) == (8 * 5, 8 * 4, 4 * 3)
@@ -147,7 +149,7 @@ async def test_a_recipe_is_estimated_step_by_step(
 
 
 async def test_without_prices_no_cost_is_made_up(given: Path, tmp_path: Path):
-    settings = Settings.load(environment={})
-    found = await estimate_file(given, tmp_path / "o.jsonl", LabelRequest("civic", "starter-judge"), settings)
+    settings = Settings.load(overrides=["cache=off"], environment={})
+    found = await estimate_file(given, LabelRequest("civic", "starter-judge"), settings)
     assert found["cost_usd"] is None
     assert found["estimate"][0]["judge_tokens"]["prompt"] > 0

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from api.recipes import Recipe
 from api.workflows import align
 from solon.chat import ChatModel, ChatReply
 from solon.documents import override, validated
-from solon.errors import Conflict, CoverageTooLow, InvalidInput, NotFound, TrainingFailed
+from solon.errors import BudgetSpent, Conflict, CoverageTooLow, InvalidInput, NotFound, TrainingFailed
 from solon.fakes import Call, ScriptedChat, first_slot_judge, keyword_judge, text_reply
 from solon.settings import Settings
 from trainer.config import DPOConfig, KLConfig
@@ -142,6 +144,25 @@ async def test_a_run_labels_trains_and_reports(run: Runs):
     assert summary["steps"]["03-evaluate"]["kl_nats"] == 2.0
 
 
+async def test_a_run_with_a_budget_stops_and_goes_on_for_nothing_twice(run: Runs, settings: Settings, tmp_path: Path):
+    def paid(runs: Runs) -> int:
+        return runs.models.judge.calls + runs.models.policy.calls
+
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    at_once = Runs(settings, whole)
+    await at_once()
+    stops = 0
+    while not any(event.type == "run_finished" for event in run.events):
+        before, stops = paid(run), stops + 1
+        with suppress(BudgetSpent):
+            await run("budget.calls=60")
+        assert paid(run) - before <= 60
+    assert stops == math.ceil(paid(at_once) / 60)
+    assert paid(run) == paid(at_once)
+    assert (run.out / "01-label" / "pairs.jsonl").read_bytes() == (whole / "01-label" / "pairs.jsonl").read_bytes()
+
+
 async def test_the_control_is_the_same_training_on_shuffled_labels(run: Runs):
     await run()
     main, control = [config for config in run.trainer.configs if isinstance(config, DPOConfig)]
@@ -156,7 +177,7 @@ async def test_a_second_run_skips_every_step(run: Runs):
     again = await run()
     assert run.steps("step_skipped") == ["01-label", "02-dpo", "03-evaluate"]
     assert (len(run.trainer.configs), run.models.judge.calls) == (trained, judged)
-    assert again == first
+    assert again == {**first, "paid": {}}
 
 
 async def test_a_change_redoes_what_it_touches(run: Runs):
