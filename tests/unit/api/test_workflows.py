@@ -150,7 +150,7 @@ async def test_a_run_with_a_budget_stops_and_goes_on_for_nothing_twice(run: Runs
 
     whole = tmp_path / "whole"
     whole.mkdir()
-    at_once = Runs(settings, whole)
+    at_once = Runs(settings.model_copy(update={"cache": tmp_path / "other.db"}), whole)
     await at_once()
     stops = 0
     while not any(event.type == "run_finished" for event in run.events):
