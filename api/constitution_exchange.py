@@ -5,6 +5,11 @@ from typing import Annotated, Literal
 
 import typer
 
+_FORMATS: dict[str, Literal["html", "markdown"]] = {
+    **{".html": "html", ".htm": "html"},
+    **{".md": "markdown", ".markdown": "markdown"},
+}
+"""Of a page, by the ending of its file."""
 Form = Literal["critique-revision", "llm-swarm", "rule-based-rewards", "markdown"]
 
 
@@ -53,16 +58,19 @@ def render(
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Default: print it.")] = None,
     form: Annotated[
         Literal["html", "markdown"] | None,
-        typer.Option("--format", help="Default: HTML for an --out that ends in .html, else Markdown."),
+        typer.Option("--format", help="Default: as --out ends, .html or .md; Markdown without it."),
     ] = None,
 ) -> None:
     """Write a constitution as a page that people read, in HTML or Markdown."""
     from api.libraries import load_constitution
     from api.terminal import settings, write, write_file
     from constitution.rendering import to_html, to_markdown
+    from solon.errors import InvalidInput
 
-    html = form == "html" or (form is None and out is not None and out.suffix.lower() in {".html", ".htm"})
-    page = (to_html if html else to_markdown)(load_constitution(ref, settings(context), drafts=True))
+    if form is None and out is not None and out.suffix.lower() not in _FORMATS:
+        raise InvalidInput(f"cannot tell what {out.name} is to be", field="--out", remedy="end it in .html or .md")
+    form = form or (_FORMATS[out.suffix.lower()] if out is not None else "markdown")
+    page = (to_html if form == "html" else to_markdown)(load_constitution(ref, settings(context), drafts=True))
     if out is None:
         write(page.rstrip())
     else:

@@ -5,18 +5,20 @@
       - {id: concise, weight: 3.0}            a part of the parent: only the fields that change; null takes one away
       - {id: plain-words, text: Use words that everybody knows.}        any other id: an addition
 
-`principles`, `propositions`, `rules` and `cases` are overridden by id, `scopes` and `combine` by key; `classes` are
-taken from one document whole, since their order is their meaning. What names the document itself (id, title, version,
-status, summary) is always the child's own. The result is an ordinary document: hashes and labels see nothing else.
+`principles`, `propositions`, `rules` and `cases` are overridden by id, `scopes` and `combine` by key; `classes` and
+`few_shot` are taken from one document whole, since their order is their meaning. What names the document itself (id,
+title, version, status, summary) is always the child's own. The result is an ordinary document: hashes and labels see
+nothing else.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from constitution.digest import content_hash
 from constitution.problems import FieldPath
-from constitution.schema import Constitution
+from constitution.schema import PARENT, Constitution
 from solon.errors import InvalidInput
 
 Parents = Callable[[str], Constitution]
@@ -58,12 +60,19 @@ def composed(data: dict[str, Any], parents: Parents) -> Document:
     """The document that a file's data stand for: themselves, or laid over the document they are derived from.
 
     Raises:
-        NotFound, InvalidInput: the parent cannot be had, is another text than the file says, or lacks what is dropped.
+        NotFound, InvalidInput: the parent cannot be had or moves, is another text than the file says, or lacks what is
+            dropped.
     """
     derived = data.get("derived_from")
     ref = derived.get("constitution") if isinstance(derived, dict) else None
     if not isinstance(derived, dict) or not isinstance(ref, str):
         return Document(data)  # plain, or wrong in a way that the schema will say
+    if re.fullmatch(PARENT, ref) is None:  # a label moves, and with it the text of what was published
+        raise InvalidInput(
+            "not a constitution to derive from",
+            field="constitution",
+            remedy="write id@version, as in civic@1.0.0, or the path of a YAML file",
+        )
     base = parents(ref)
     _check_pin(derived.get("content_hash"), base)
     inherited = {k: v for k, v in base.model_dump(exclude_unset=True).items() if k not in _OWN}
@@ -125,8 +134,8 @@ def _by_id(base: tuple[Any, ...], own: tuple[Any, ...]) -> tuple[tuple[Any, ...]
     places = {part["id"]: place for place, part in enumerate(base)}
     for index, part in enumerate(own):
         place = places.get(part.get("id")) if isinstance(part, dict) and isinstance(part.get("id"), str) else None
-        if place is None or origins[place] is not None:  # an addition, or an id given twice: the schema will say
-            items.append(part)
+        if place is None or origins[place] is not None:  # an addition, or an id given twice, which is refused later
+            items.append(part if place is None else _over(base[place], part))
             origins.append(index)
         else:
             items[place], origins[place] = _over(items[place], part), index

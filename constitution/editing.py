@@ -132,7 +132,8 @@ class Editor:
         """
         found = prepared.constitution
         text = Text(found.version, prepared.raw, content_hash(found))
-        return self.store.publish(prepared.draft, text, prepared.note)
+        version = self.store.publish(prepared.draft, text, prepared.note)
+        return next(known for known in self.library.versions(found.id) if known.version == version.version)
 
     def move_label(
         self, constitution: str, label: str, version: str, precondition: Precondition, author: str, message: str | None

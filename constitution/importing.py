@@ -9,14 +9,18 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, cast
 
+from pydantic import ValidationError
+
 from constitution.document import Constitution, parse
 from constitution.importers.critique_revision import read_keyed, read_swarm
 from constitution.importers.markdown import read_markdown
 from constitution.importers.parts import Format, Parts, slug
 from constitution.importers.rule_based_rewards import read_rules
+from constitution.problems import dotted
 from constitution.source import MAX_BYTES
+from constitution.wording import explain
 from constitution.writing import dump
-from solon.documents import parse_value, validated
+from solon.documents import parse_value
 from solon.errors import InvalidInput
 
 
@@ -63,8 +67,15 @@ def read_foreign(raw: bytes, name: str, heading: Heading, form: Format | None = 
         **parts.fields,
         "changelog": ({"version": "0.1.0", "note": " ".join((f"Imported from {name} ({form}).", *parts.notes))},),
     }
-    constitution = parse(dump(validated(Constitution, fields, name)).encode(), name)
-    return Imported(constitution, form, parts.notes)
+    return Imported(parse(dump(_whole(fields, name)).encode(), name), form, parts.notes)
+
+
+def _whole(fields: dict[str, Any], name: str) -> Constitution:
+    try:
+        return Constitution.model_validate(fields)
+    except ValidationError as error:
+        path, message, remedy = explain(error.errors(include_url=False)[0])
+        raise InvalidInput(f"{message} [{name}]", field=dotted(path) or None, remedy=remedy) from error
 
 
 def _text(raw: bytes, name: str) -> str:

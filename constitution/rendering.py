@@ -12,10 +12,19 @@ from typing import Any, Final, cast
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markdown_it import MarkdownIt
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from constitution.digest import content_hash
-from constitution.schema import Case, CompletionClass, Constitution, MeasureProposition, Principle, Proposition
+from constitution.schema import (
+    Case,
+    CompletionClass,
+    Constitution,
+    LabelEvidence,
+    MeasureProposition,
+    Principle,
+    Proposition,
+    VoteEvidence,
+)
 
 _PROSE: Final = MarkdownIt("commonmark", {"html": False}).disable(
     ["lheading", "hr", "html_block", "html_inline", "image", "link", "reference", "autolink"]
@@ -88,8 +97,14 @@ def _page(constitution: Constitution) -> _Page:
         ),
         other_cases=tuple(case for rest in cases.values() for case in rest),
         classes={scope: found for scope in constitution.scopes if (found := constitution.classes_for(scope))},
-        titles={principle.id: principle.title or principle.id for principle in constitution.principles},
+        titles={each.id: each.title or _from_id(each.id) for each in constitution.principles},
     )
+
+
+def _from_id(name: str) -> str:
+    """The words of the id of a principle that has no title."""
+    words = re.sub(r"[-_]+", " ", name).strip()
+    return words[:1].upper() + words[1:]
 
 
 @cache
@@ -102,7 +117,15 @@ def _template(name: str) -> Template:
         lstrip_blocks=True,
     )
     filters = cast(dict[str, Any], environment.filters)
-    filters.update(prose=_prose, number=_number, asked=_asked, md=_inline, code=_markdown_code)
+    filters.update(
+        prose=_prose,
+        number=_number,
+        asked=_asked,
+        origin=_origin,
+        breakable=_breakable,
+        md=_inline,
+        code=_markdown_code,
+    )
     filters.update(md_prose=_markdown_prose, md_quote=_markdown_quote)
     return environment.get_template(name)
 
@@ -110,6 +133,11 @@ def _template(name: str) -> Template:
 def _prose(text: str) -> Markup:
     """HTML of prose."""
     return Markup(_PROSE.render(text))  # markdown-it escapes what is not its own markup
+
+
+def _breakable(name: str) -> Markup:
+    """HTML of a long name, which may go on in the next line after an underscore or a hyphen."""
+    return Markup(re.sub(r"(?<=[_-])", "<wbr>", str(escape(name))))
 
 
 def _number(value: float) -> str:
@@ -132,6 +160,17 @@ def _asked(proposition: Proposition) -> str:
 def _measured(proposition: MeasureProposition) -> str:
     what = proposition.measure.replace("_", " ") + (f" of {proposition.pattern}" if proposition.pattern else "")
     return what if proposition.op is None else f"{what} {proposition.op} {_number(proposition.value or 0.0)}"
+
+
+def _origin(evidence: VoteEvidence | LabelEvidence) -> str:
+    """What a drafted principle was drafted from, in words."""
+    if evidence.kind == "labels":
+        return f"Drafted from {evidence.source}; {evidence.agreement:.0%} of {evidence.pairs} labels agree with it."
+    votes = (
+        f"{name}: {count.agree} of {count.agree + count.disagree + count.passed} agree"
+        for name, count in evidence.groups.items()
+    )
+    return f"Drafted from statement {evidence.statement} of {evidence.source}; {'; '.join(votes)}."
 
 
 def _inline(text: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from constitution.expressions import nearest
 from constitution.problems import FieldPath
-from constitution.schema import DATE, HASH, ID, LANGUAGE, NAME, PARENT, TAG, VARIABLE, VERSION, Constitution
+from constitution.schema import DATE, HASH, ID, LANGUAGE, NAME, TAG, VARIABLE, VERSION, Constitution
 
 _WORDING = {
     "missing": ("this field is missing", "add it"),
@@ -29,7 +29,6 @@ _BY_PATTERN = {
     VERSION: ("not a version", "write three numbers, as in 3.1.0"),
     LANGUAGE: ("not a language tag", "write it as en or pt-BR"),
     DATE: ("not a date", "write it as 2026-03-01"),
-    PARENT: ("not a constitution to derive from", "write id@version, as in civic@1.0.0, or the path of a YAML file"),
     HASH: ("not a content hash", "copy it from `solon constitution show`"),
 }
 

@@ -133,7 +133,7 @@ def _styled(value: Any, indent: int, style: str | None = None) -> Any:
 
 
 class _Emitter(RoundTripEmitter):
-    """Quotes words such as `?a` and `: a` in brackets and braces: ruamel.yaml writes them plain, but cannot read them."""
+    """Quotes words such as `?a` and `: a` in brackets: ruamel.yaml writes them plain, but cannot read them."""
 
     def analyze_scalar(self, scalar: Any) -> Any:
         analysis = super().analyze_scalar(scalar)

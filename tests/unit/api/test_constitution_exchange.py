@@ -56,3 +56,7 @@ def test_render_chooses_the_form_by_the_ending(tmp_path: Path) -> None:
     assert page.read_text().startswith("<!doctype html>")
     assert run("render", "stories").stdout.startswith("# Gentle bedtime stories\n")
     assert run("render", "stories", "--format", "html").stdout.startswith("<!doctype html>")
+
+    refused = run("render", "stories", "--out", str(tmp_path / "stories.pdf"))
+    assert refused.exit_code != 0
+    assert "cannot tell what stories.pdf is to be" in str(refused.exception)

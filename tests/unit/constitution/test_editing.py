@@ -45,6 +45,7 @@ def test_a_new_version_of_a_shipped_constitution_follows_it(editor: Editor):
     with pytest.raises(Conflict):
         editor.prepare("civic", "work", ANY, author="Ada", message="The same again.")
     made = editor.publish(editor.prepare("civic", "work", ANY, author="Ada", message="Better.", version="9.0.0"))
+    assert made.parent == load("civic").version
     assert editor.library.load("civic").version == "9.0.0"
     assert editor.library.load(f"civic@{load('civic').version}") == load("civic")
     assert editor.library.with_hash("civic", made.content_hash or "").reference.name == "9.0.0"

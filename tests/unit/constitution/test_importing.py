@@ -203,6 +203,14 @@ def test_what_cannot_be_imported_is_named(text: str, name: str, expected: str) -
         checked(read(text, name))
 
 
+def test_an_id_that_is_none_is_refused_in_words() -> None:
+    with pytest.raises(InvalidInput, match="not an id") as raised:
+        read_foreign(SPEC.encode(), "spec.md", Heading(id="Our Spec"))
+
+    assert raised.value.field == "id"
+    assert "small letters" in (raised.value.remedy or "")
+
+
 def checked(imported: Imported) -> Constitution:
     """The draft, with its expressions compiled."""
     from critic.rules import RuleSet

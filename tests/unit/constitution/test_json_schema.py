@@ -64,3 +64,14 @@ def test_a_derived_file_may_hold_fragments_and_a_plain_one_may_not() -> None:
     assert not VALIDATOR.is_valid(
         head | {"derived_from": {"constitution": "civic@1.0.0"}, "principles": [{"id": "honest", "wieght": 2.0}]}
     )
+
+
+@pytest.mark.parametrize(
+    "field", ["combine: {tie_margin: null}", "scopes: {sensitive: null}", "scopes: {new: {description: x}}"]
+)
+def test_null_takes_a_key_away_from_a_derived_file_only(field: str) -> None:
+    plain = b"format: constitution/v1\nid: x\ntitle: X\nversion: 1.0.0\n"
+    derived = plain + b"derived_from: {constitution: civic@1.0.0}\n"
+
+    assert VALIDATOR.is_valid(data(derived + field.encode()))
+    assert VALIDATOR.is_valid(data(plain + field.encode())) == ("null" not in field)

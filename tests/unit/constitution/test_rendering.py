@@ -11,6 +11,7 @@ from markdown_it import MarkdownIt
 from constitution.digest import content_hash
 from constitution.document import Constitution, load, published
 from constitution.rendering import to_html, to_markdown
+from constitution.schema import Principle, VoteCount, VoteEvidence
 from tests.unit.constitution.foreign import REAL, real
 
 PUBLISHED = {name: load(name) for name in published()}
@@ -35,7 +36,7 @@ class Page(HTMLParser):
         self.attributes |= {name for name, _ in attrs}
         self.ids += [value or "" for name, value in attrs if name == "id"]
         self.links += [value or "" for name, value in attrs if name in {"href", "src"}]
-        if tag not in {"meta", "br", "link", "img", "hr"}:
+        if tag not in {"meta", "br", "wbr", "link", "img", "hr"}:
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -168,3 +169,14 @@ def test_a_published_document_is_rendered(path: str) -> None:
     assert page.open == []
     assert {principle.id for principle in constitution.principles} <= set(page.ids)
     assert to_markdown(constitution).count("\n### ") >= len(constitution.principles)
+
+
+def test_a_drafted_principle_names_the_votes_behind_it() -> None:
+    groups = {"north": VoteCount(agree=8, disagree=1, passed=1), "south": VoteCount(agree=5)}
+    evidence = VoteEvidence(kind="votes", source="poll_1.csv", statement="7", consensus=0.7, groups=groups)
+    principle = Principle(id="kind", text="Be kind.", evidence=evidence)
+    drafted = PUBLISHED["civic"].model_copy(update={"principles": (principle,), "cases": ()})
+    words = "Drafted from statement 7 of poll{}.csv; north: 8 of 10 agree; south: 5 of 5 agree."
+
+    assert words.format("_1") in to_html(drafted)
+    assert words.format(r"\_1") in to_markdown(drafted)
