@@ -122,6 +122,16 @@ class Encoder:
         first = next((i for i, token in enumerate(tail) if token in control), None)
         return tail, tail[: first + 1] if first is not None else [int(self._tokenizer.eos_token_id)]
 
+    def require_one_bos(self) -> None:
+        """Raise InvalidInput where a conversation begins with two BOS tokens, the template's and the tokenizer's."""
+        bos = self._tokenizer.bos_token_id
+        if bos is not None and self.prompt([{"role": "user", "content": _PROBE}])[:2] == [bos, bos]:
+            raise InvalidInput(
+                "the chat template writes the BOS token twice",
+                field="model",
+                remedy="remove one of them from chat_template.jinja",
+            )
+
     def prompt(self, messages: Sequence[dict[str, str]]) -> list[int]:
         """Ids of a conversation that is about to be answered."""
         return self._ids(messages, add_generation_prompt=True)

@@ -6,9 +6,7 @@ model's forward pass, reference log-probabilities, optimiser loop and metrics' n
 Source: Rafailov et al. 2023, arXiv:2305.18290, equation 7; soft labels as in cDPO (Mitchell 2023).
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,19 +14,14 @@ import datasets
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import Sampler
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
-from transformers.trainer_callback import PrinterCallback, TrainerControl, TrainerState
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.dpo_config import DPOConfig as TRLConfig
 from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
 
-from solon.errors import InvalidInput, TrainingFailed
+from solon.errors import TrainingFailed
 from trainer.config import DPOConfig
 from trainer.data import TokenPair
-from trainer.hardware import device, fast_bfloat16
-
-Progress = Callable[[int, int, dict[str, float]], None]
-"""Called after each step with (step, max_steps, metrics)."""
+from trainer.trl_run import LengthGroups, Progress, report_to, run_trainer, trl_arguments
 
 _RENAMED = {
     "loss": "loss",
@@ -61,35 +54,6 @@ class SoftLabelCollator(DataCollatorForPreference):
         batch = super().torch_call(examples)
         batch["p_chosen"] = torch.tensor([example["p_chosen"] for example in examples], dtype=torch.float32)
         return batch
-
-
-class LengthGroups(Sampler[int]):
-    """Indices such that each batch holds sequences of similar length, in an order drawn anew each epoch.
-
-    transformers' own length sampler walks from long to short within an epoch; here the batches are shuffled too.
-    """
-
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, pool: int = 8) -> None:
-        self.lengths, self.batch_size, self.seed, self.pool = lengths, batch_size, seed, pool
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by accelerate before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = cast(list[int], torch.randperm(len(self), generator=generator).tolist())
-        whole = len(order) - len(order) % self.batch_size
-        span = self.batch_size * self.pool
-        pools = (sorted(order[i : min(i + span, whole)], key=self.lengths.__getitem__) for i in range(0, whole, span))
-        batches = [pool[i : i + self.batch_size] for pool in pools for i in range(0, len(pool), self.batch_size)]
-        for i in torch.randperm(len(batches), generator=generator).tolist():
-            yield from batches[i]
-        yield from order[whole:]
 
 
 class SoftDPOTrainer(DPOTrainer):
@@ -169,55 +133,11 @@ class SoftDPOTrainer(DPOTrainer):
             metrics[name].append(cast(Tensor, self.accelerator.gather(value)).mean().item())
 
 
-class _Report(TrainerCallback):
-    """Passes each step's metrics on, under our names, and stops the run when one is not finite."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-
-    def on_log(
-        self, args: Any, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **_: Any
-    ) -> None:
-        """One call of `progress`; the summary that closes a run carries no loss of a step and is left out."""
-        if not logs or "loss" not in logs or not state.is_world_process_zero:
-            return
-        metrics = {ours: float(logs[theirs]) for theirs, ours in _RENAMED.items() if theirs in logs}
-        if not all(math.isfinite(value) for value in metrics.values()):
-            raise TrainingFailed(f"training diverged at step {state.global_step}", remedy="lower learning_rate")
-        self.progress(state.global_step, state.max_steps, metrics)
-
-
 def _arguments(config: DPOConfig, scratch: Path) -> TRLConfig:
     """TRL's arguments for our configuration on this machine; InvalidInput where the `trl` block has a wrong one."""
-    if unknown := config.trl.keys() - {field.name for field in fields(TRLConfig)}:
-        raise InvalidInput("no argument of trl.DPOConfig", field=f"trl.{min(unknown)}", remedy="remove it")
-    ours: dict[str, Any] = {
-        "output_dir": str(scratch),
-        "beta": config.beta,
-        "learning_rate": config.learning_rate,
-        "num_train_epochs": config.epochs,
-        "per_device_train_batch_size": config.batch_size,
-        "max_length": None,
-        "loss_type": ["sigmoid"],
-        "warmup_steps": config.warmup,
-        "seed": config.seed,
-        "precompute_ref_log_probs": True,
-        "bf16": fast_bfloat16(),
-        "use_cpu": device().type == "cpu",
-        "activation_checkpointing": False,
-        "disable_tqdm": True,
-        "dataloader_pin_memory": device().type == "cuda",
-        "logging_steps": 1,
-        "logging_nan_inf_filter": False,
-        "save_strategy": "no",
-        "report_to": "none",
-    }
-    try:
-        return TRLConfig(**(ours | config.trl))
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(
-            str(error).splitlines()[0], field="trl", remedy="see the documentation of trl.DPOConfig"
-        ) from error
+    return trl_arguments(
+        TRLConfig, config, scratch, beta=config.beta, loss_type=["sigmoid"], precompute_ref_log_probs=True
+    )
 
 
 def as_dataset(pairs: Sequence[TokenPair]) -> datasets.Dataset:
@@ -251,10 +171,9 @@ def make_trainer(
         train_dataset=as_dataset(pairs),
         data_collator=SoftLabelCollator(pad_token_id=cast(int, tokenizer.pad_token_id)),
         processing_class=tokenizer,
-        callbacks=[_Report(progress)],
         sft_weight=config.sft_weight,
     )
-    trainer.remove_callback(PrinterCallback)
+    report_to(trainer, progress, _RENAMED)
     return trainer
 
 
@@ -267,6 +186,4 @@ def train(
     progress: Progress,
 ) -> None:
     """Train `model` in place; TrainingFailed when it diverges, weights included."""
-    make_trainer(config, model, tokenizer, pairs, scratch, progress).train()
-    if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
-        raise TrainingFailed("the weights are no longer finite", remedy="lower learning_rate")
+    run_trainer(make_trainer(config, model, tokenizer, pairs, scratch, progress), config.state)

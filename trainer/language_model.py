@@ -55,9 +55,14 @@ class LanguageModel:
             reason = str(error).splitlines()[0]
             raise InvalidInput(f"{path}: {reason}", remedy="give a causal language model's directory") from error
         network.eval().to(hardware.device())  # pyright: ignore[reportArgumentType] - overloaded in transformers
+        return cls.around(network, tokenizer, name or path.name)
+
+    @classmethod
+    def around(cls, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> "LanguageModel":
+        """A model around a network that is loaded already, in evaluation mode; it follows the network's weights."""
         if len(tokenizer) > network.config.get_text_config().vocab_size:
-            raise InvalidInput(f"{path}: the tokenizer has more tokens than the model", remedy="use the model's own")
-        model = cls(name or path.name, network, tokenizer, _context(network), _end_tokens(network, tokenizer))
+            raise InvalidInput(f"{name}: the tokenizer has more tokens than the model", remedy="use the model's own")
+        model = cls(name, network, tokenizer, _context(network), _end_tokens(network, tokenizer))
         model._require_plain_attention()
         return model
 

@@ -26,7 +26,7 @@ def test_the_type_decides_the_class():
         ({"betta": 0.1}, "dpo.betta"),
         ({"batch_size": "16"}, "dpo.batch_size"),
         ({"learning_rate": float("nan")}, "dpo.learning_rate"),
-        ({"type": "ppo"}, None),
+        ({"type": "pppo"}, None),
         ({"trl": {"beta": 1.0}}, "dpo.trl"),
     ],
 )

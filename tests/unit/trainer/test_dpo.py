@@ -16,7 +16,8 @@ from tests.unit.trainer.conftest import MakePair
 from trainer import checkpoint
 from trainer.config import DPOConfig
 from trainer.data import Encoder, Example, TokenPair
-from trainer.dpo import LengthGroups, make_trainer, soft_dpo_loss, train
+from trainer.dpo import make_trainer, soft_dpo_loss, train
+from trainer.trl_run import LengthGroups
 
 # TRL 1.16 still uses transformers' old name.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")

@@ -1,0 +1,141 @@
+"""Proximal policy optimisation: its configuration."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from trainer.config.child import AnyPath, Count, NotNegative, Positive, Resumable, Share, Strict
+from trainer.config.sources import RewardModelSource, RewardSource
+
+
+class LoRA(Strict):
+    """Low-rank adapters instead of all weights (arXiv:2106.09685); the reference is the policy without them."""
+
+    rank: Count = 16
+    alpha: Positive = 32.0
+    """The adapters' output is scaled by alpha / rank."""
+    merge: bool = True
+    """Publish merged weights; false publishes the adapter alone."""
+
+
+class KLControl(Strict):
+    """What the distance from the reference costs."""
+
+    beta: NotNegative = 0.05
+    """Price of one nat, in units of the reward; the start where it adapts."""
+    estimator: Literal["k1", "k3"] = "k1"
+    """Of each token: k1 = ln pi - ln ref, unbiased; k3 = exp(-k1) - 1 + k1, never negative."""
+    target_kl_per_sequence: Positive | None = None
+    """Nats, summed over a sequence: beta rises while KL is above and falls while it is below. None keeps beta fixed."""
+    horizon: Positive = 10_000.0
+    """Episodes over which beta adapts; larger is slower."""
+    max_beta: Positive = 10.0
+    """Bound of an adapting beta."""
+    stop_at_kl_per_sequence: Positive | None = None
+    """Nats: a step whose KL is larger is the last one of the run."""
+    update_kl_per_sequence: Positive | None = None
+    """Nats between the policy that sampled and the one in training: beyond, the rest of a step's passes is left out."""
+
+
+class PPOMethod(Strict):
+    """Proximal policy optimisation with a KL penalty against the reference (arXiv:1707.06347, 1909.08593): settings."""
+
+    steps: Count = 50
+    """Rounds of sampling and training."""
+    episodes: Count = 64
+    """Completions per step."""
+    epochs: Count = 2
+    """Passes over a step's episodes."""
+    minibatch: Count = 32
+    """Episodes per optimiser step."""
+    micro_batch: Count = 32
+    """Episodes per forward pass; gradients accumulate up to a minibatch and do not depend on it."""
+    learning_rate: Positive = 1e-4
+    """Peak, of the policy. The default suits a model of a few million parameters; large ones want about 1e-6."""
+    critic_learning_rate: Positive | None = None
+    """Peak, of the critic; None: as the policy."""
+    schedule: Literal["constant", "linear"] = "linear"
+    """Of both learning rates after the warm-up; linear ends at a tenth."""
+    warmup: Share = 0.05
+    """Share of the optimiser steps over which learning rates rise."""
+    max_grad_norm: Positive = 1.0
+    """Of policy and critic, each."""
+    kl: KLControl = KLControl()
+    gamma: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    """Discount per token."""
+    gae_lambda: Annotated[float, Field(ge=0.0, le=1.0)] = 0.95
+    """Of generalised advantage estimation (arXiv:1506.02438)."""
+    clip: Positive = 0.2
+    """How far a token's probability ratio may leave 1 before its gradient stops."""
+    value_clip: Positive | None = 0.2
+    """How far a value may move from the old one before its gradient stops; None does not clip."""
+    value_weight: Positive = 0.1
+    """Of the value loss, where the critic is a head on the policy."""
+    entropy_weight: NotNegative = 0.0
+    """Of the mean entropy per token, in nats, which is then kept up."""
+    clip_score: Positive | None = 5.0
+    """Bound on the sum of all reward sources, in standard deviations of the reward model; None does not clip."""
+    whiten_rewards: bool = False
+    """Divide the rewards of a step by their standard deviation (the mean stays)."""
+    missing_eos_penalty: NotNegative = 1.0
+    """Taken off the score of a completion that ran into `max_tokens`."""
+    max_failed: Annotated[float, Field(ge=0.0, le=1.0)] = 0.2
+    """Share of a step's episodes that may lack a score, because a source failed, before the run fails; they are left
+    out."""
+    temperature: Positive = 1.0
+    """At which completions are sampled, and all probabilities are computed."""
+    max_tokens: Count = 160
+    """Of one completion."""
+    max_length: Count = 1024
+    """Tokens of prompt and completion together; a prompt without room for `max_tokens` is dropped and counted."""
+    critic: Literal["reward_model", "policy", "head"] = "reward_model"
+    """What values begin as: the reward model (the steady choice), a copy of the policy with a fresh head, or a fresh
+    head on the policy itself, which costs least memory. Without a reward model the first becomes the second."""
+    critic_warmup: Annotated[int, Field(ge=0)] = 0
+    """Steps at the start that train the critic only."""
+    lora: LoRA | None = None
+    """None trains all weights."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them."""
+    ptx_weight: NotNegative = 0.0
+    """Of the negative log-likelihood per token of text from `ptx` (InstructGPT's gamma), against forgetting."""
+
+    @model_validator(mode="after")
+    def batches_fit(self) -> Self:
+        """The settings, if a step divides into minibatches and these into whole episodes."""
+        if self.minibatch > self.episodes:
+            raise ValueError("`minibatch` is larger than `episodes`")
+        if self.lora is not None and self.critic == "head":
+            raise ValueError("`critic: head` needs all weights trained; take `policy` with `lora`")
+        return self
+
+
+class PPOConfig(PPOMethod, Resumable):
+    """One PPO training: the method, what it is applied to, and where the model goes."""
+
+    type: Literal["ppo"]
+    model: AnyPath
+    """Hugging Face directory of the policy; it is also the reference."""
+    prompts: AnyPath
+    """JSONL of `solon.records.Prompt`."""
+    rewards: Annotated[list[RewardSource], Field(min_length=1)]
+    """Terms of the reward; a term that does not apply to a completion is left out of its sum."""
+    ptx: AnyPath | None = None
+    """JSONL of `trainer.data.Sample`: text to stay good at; needed where `ptx_weight` is above 0."""
+    save_every: Count = 5
+    """Steps between two checkpoints, where `state` is given."""
+
+    @model_validator(mode="after")
+    def parts_are_there(self) -> Self:
+        """The configuration, if names are unique and `ptx` is given where it has weight."""
+        names = [source.name for source in self.rewards]
+        if len(set(names)) < len(names):
+            raise ValueError("each reward needs a `name` of its own")
+        if self.ptx_weight and self.ptx is None:
+            raise ValueError("`ptx_weight` needs `ptx`")
+        return self
+
+    @property
+    def reward_model(self) -> RewardModelSource | None:
+        """The first reward model among the sources."""
+        return next((source for source in self.rewards if isinstance(source, RewardModelSource)), None)

@@ -1,0 +1,98 @@
+"""A PPO run: sample, score, train, adapt the price of KL, keep a checkpoint; step by step."""
+
+import time
+from typing import Literal
+
+import torch
+
+from solon.errors import TrainingFailed
+from trainer.config import PPOConfig
+from trainer.ppo.advantages import explained_variance, gae, token_rewards, whitened
+from trainer.ppo.kl import KLPrice, kl_estimate
+from trainer.ppo.rollout import Experience, Rollouts
+from trainer.ppo.state import Metrics, States
+from trainer.ppo.update import Lesson, Update
+from trainer.trl_run import Progress
+
+Ending = Literal["all steps", "kl"]
+
+
+class PPO:
+    """A run over the networks, from wherever its checkpoints leave off."""
+
+    def __init__(
+        self, config: PPOConfig, rollouts: Rollouts, update: Update, price: KLPrice, states: States | None
+    ) -> None:
+        self._config, self._rollouts, self._update = config, rollouts, update
+        self._price, self._states = price, states
+
+    def run(self, progress: Progress) -> Ending:
+        """Train to the end; why it ended. `progress` hears of all steps, those before a stop included."""
+        config = self._config
+        done: Metrics = self._states.restore() if self._states is not None else []
+        for number, metrics in enumerate(done, start=1):
+            progress(number, config.steps, metrics)
+        for step in range(len(done), config.steps):
+            if done and _too_far(done[-1], config):
+                return "kl"
+            done.append(self._step(step))
+            if self._states is not None and (step + 1) % config.save_every == 0:
+                self._states.save(done)
+            progress(step + 1, config.steps, done[-1])
+        return "kl" if _too_far(done[-1], config) and len(done) < config.steps else "all steps"
+
+    def _step(self, step: int) -> dict[str, float]:
+        """The metrics of one step."""
+        experience = self._experience(step)
+        lesson, metrics = prepared(experience, self._price.beta, self._config)
+        began = time.monotonic()
+        metrics |= self._update.learn(lesson, step)
+        metrics["seconds_update"] = time.monotonic() - began
+        self._price.observe(metrics["kl"], len(experience))
+        return metrics
+
+    def _experience(self, step: int) -> Experience:
+        kept = self._states.experience(step) if self._states is not None else None
+        if kept is not None:
+            return kept
+        experience = self._rollouts.collect(step)
+        if self._states is not None:
+            self._states.save_experience(experience, step)
+        return experience
+
+
+def prepared(experience: Experience, beta: float, config: PPOConfig) -> tuple[Lesson, dict[str, float]]:
+    """Advantages and returns of an experience at the price `beta`, and what is to be said of it."""
+    mask = experience.mask
+    scores = experience.scores
+    if config.clip_score is not None:
+        scores = scores.clamp(-config.clip_score, config.clip_score)
+    scores = scores - config.missing_eos_penalty * (~experience.finished).float()
+    kl = kl_estimate(experience.logps, experience.ref_logps, config.kl.estimator) * mask
+    rewards = token_rewards(scores, kl, mask, beta)
+    if config.whiten_rewards:
+        rewards = whitened(rewards, mask, shift=False)
+    advantages, returns = gae(rewards, experience.values, mask, config.gamma, config.gae_lambda)
+    k1 = (experience.logps - experience.ref_logps) * mask
+    k3 = kl_estimate(experience.logps, experience.ref_logps, "k3") * mask
+    tokens = mask.sum()
+    metrics = {
+        "reward": float(experience.scores.mean()),
+        "objective": float(rewards.sum(1).mean()),
+        "kl": float(k1.sum(1).mean()),
+        "kl_k3": float(k3.sum(1).mean()),
+        "beta": beta,
+        "tokens": float(mask.sum(1).float().mean()),
+        "unfinished": float((~experience.finished).float().mean()),
+        "surprise": float(-(experience.logps * mask).sum() / tokens),
+        "explained_variance": explained_variance(experience.values, returns, mask),
+        **experience.metrics,
+    }
+    if not all(torch.isfinite(torch.tensor(value)) for value in metrics.values()):
+        raise TrainingFailed("a metric is not finite", remedy="lower learning_rate")
+    return Lesson(experience, whitened(advantages, mask), returns), metrics
+
+
+def _too_far(metrics: dict[str, float], config: PPOConfig) -> bool:
+    limit = config.kl.stop_at_kl_per_sequence
+    return limit is not None and metrics["kl"] > limit

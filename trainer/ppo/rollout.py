@@ -1,0 +1,147 @@
+"""Sampling and scoring: what a step learns from."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from solon.errors import InvalidInput, TrainingFailed
+from solon.records import Completion, Prompt
+from solon.seeds import counter_seed
+from trainer.config import PPOConfig
+from trainer.decoding import Sampling
+from trainer.language_model import LanguageModel
+from trainer.ppo.networks import Batch, Networks
+from trainer.rewards.mix import Source, mixed
+from trainer.sampling import Request, Sampler
+
+
+@dataclass(frozen=True)
+class Experience:
+    """The episodes of one step. Tensors are [episode, response token] and on the device unless said otherwise."""
+
+    rows: list[tuple[list[int], list[int]]]
+    """Prompt and response ids of each episode."""
+    logps: Tensor
+    """Of the policy that sampled."""
+    ref_logps: Tensor
+    values: Tensor
+    mask: Tensor
+    scores: Tensor
+    """[episode]: the sum of all sources, before penalty and clipping."""
+    finished: Tensor
+    """Bool, [episode]: ended of its own accord."""
+    metrics: dict[str, float]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def as_state(self) -> dict[str, Any]:
+        """Plain values and tensors for a checkpoint."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+class Prompts:
+    """Which prompts a step asks: each once per pass, in an order drawn anew for each pass. It needs no memory."""
+
+    def __init__(self, prompts: Sequence[tuple[Prompt, list[int]]], seed: int) -> None:
+        self._prompts, self._seed = prompts, seed
+
+    def take(self, step: int, count: int) -> list[tuple[Prompt, list[int]]]:
+        """The prompts of step `step` (from 0) when every step takes `count`."""
+        return [self._at(place) for place in range(step * count, (step + 1) * count)]
+
+    def _at(self, place: int) -> tuple[Prompt, list[int]]:
+        turn, index = divmod(place, len(self._prompts))
+        generator = torch.Generator().manual_seed(counter_seed(self._seed, "prompts", turn))
+        return self._prompts[int(torch.randperm(len(self._prompts), generator=generator)[index])]
+
+
+class Rollouts:
+    """Samples from the actor as it is, and scores what it wrote."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        networks: Networks,
+        sources: Sequence[Source],
+        prompts: Prompts,
+        config: PPOConfig,
+    ) -> None:
+        """Args:
+        model: the actor's network with its tokenizer.
+        """
+        self._sampler, self._model = Sampler(model, max_rows=config.episodes), model
+        self._networks, self._sources, self._prompts, self._config = networks, sources, prompts, config
+
+    def collect(self, step: int) -> Experience:
+        """The experience of a step; TrainingFailed where too many episodes have no reward."""
+        began = time.monotonic()
+        asked = self._prompts.take(step, self._config.episodes)
+        written = self._sampler.sample([self._request(step, i, ids) for i, (_, ids) in enumerate(asked)])
+        sampled = time.monotonic()
+        items = [
+            (prompt, Completion(text=one.text, finish_reason=one.finish_reason))
+            for (prompt, _), one in zip(asked, written, strict=True)
+        ]
+        rewards = mixed(self._sources, items)
+        kept = [i for i, total in enumerate(rewards.total) if total is not None]
+        self._require_enough(len(kept), step)
+        rows = [(asked[i][1], list(written[i].tokens)) for i in kept]
+        metrics = {f"reward_{name}": mean for name, mean in rewards.means().items()}
+        metrics["failed"] = 1 - len(kept) / len(asked)
+        scores = torch.tensor([total for total in rewards.total if total is not None], device=self._model.device)
+        finished = torch.tensor([written[i].finish_reason == "stop" for i in kept], device=self._model.device)
+        found = self._said(rows)
+        metrics |= {"seconds_sample": sampled - began, "seconds_score": time.monotonic() - sampled}
+        return Experience(rows, *found, scores, finished, metrics)
+
+    def _request(self, step: int, index: int, ids: list[int]) -> Request:
+        config = self._config
+        seed = counter_seed(config.seed, "rollout", step)
+        return Request(tuple(ids), Sampling(config.max_tokens, config.temperature, seed=seed, index=index))
+
+    def _require_enough(self, kept: int, step: int) -> None:
+        if kept < max(2, (1 - self._config.max_failed) * self._config.episodes):
+            raise TrainingFailed(
+                f"only {kept} of {self._config.episodes} episodes of step {step + 1} have a reward",
+                remedy="see why the reward sources fail, or raise max_failed",
+            )
+
+    @torch.no_grad()
+    def _said(self, rows: Sequence[tuple[list[int], list[int]]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Log-probabilities of actor and reference, values and mask."""
+        shape = (len(rows), max(len(response) for _, response in rows))
+        where = self._model.device
+        logps, ref_logps, values = (torch.zeros(shape, device=where) for _ in range(3))
+        mask = torch.zeros(shape, dtype=torch.bool, device=where)
+        for places in by_length(rows, range(len(rows)), self._config.micro_batch):
+            batch = Batch.of([rows[i] for i in places])
+            width = batch.mask.shape[1]
+            said = self._networks.say(batch)
+            logps[places, :width] = said.logps
+            ref_logps[places, :width] = self._networks.reference_logps(batch)
+            values[places, :width] = said.values if said.values is not None else self._networks.values(batch)
+            mask[places, :width] = batch.mask
+        return logps, ref_logps, values, mask
+
+
+def by_length(
+    rows: Sequence[tuple[Sequence[int], Sequence[int]]], places: Sequence[int] | range, size: int
+) -> list[list[int]]:
+    """The places in parts of at most `size`, rows of similar length together."""
+    order = sorted(places, key=lambda i: (len(rows[i][0]) + len(rows[i][1]), i))
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def require_prompts(prompts: Sequence[Any], read: int) -> None:
+    """Raise InvalidInput where none of the prompts leaves room for a response."""
+    if not prompts:
+        raise InvalidInput(
+            f"none of the {read} prompts leaves room for a response",
+            field="prompts",
+            remedy="raise max_length or lower max_tokens",
+        )

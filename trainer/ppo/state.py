@@ -1,0 +1,100 @@
+"""Checkpoints of a run: everything that the rest of it depends on, so that a killed run ends as if it had not been.
+
+STATE/step-12/            after 12 steps: weights (safetensors), optimisers, price of KL, random state, metrics so far
+STATE/experience-12.pt    what step 13 sampled, while it is learnt from: judges are not asked twice
+"""
+
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from trainer.hardware import device
+from trainer.ppo.kl import KLPrice
+from trainer.ppo.networks import Networks
+from trainer.ppo.rollout import Experience
+from trainer.ppo.update import Update
+
+Metrics = list[dict[str, float]]
+
+
+class States:
+    """The checkpoints in a directory."""
+
+    def __init__(self, folder: Path, networks: Networks, update: Update, price: KLPrice) -> None:
+        self._folder, self._networks, self._update, self._price = folder, networks, update, price
+
+    def restore(self) -> Metrics:
+        """Put all back as it was after the last checkpoint; the metrics of the steps so far, none of a new run."""
+        found = sorted(self._folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+        if not found:
+            return []
+        last = found[-1]
+        weights = load_file(last / "weights.safetensors", device=str(device()))
+        with torch.no_grad():
+            for name, parameter in _parameters(self._networks).items():
+                parameter.copy_(weights[name])
+        kept: dict[str, Any] = torch.load(last / "run.pt", map_location=device(), weights_only=True)
+        for name, optimiser in self._update.optimisers.items():
+            optimiser.load_state_dict(kept["optimisers"][name])
+        _set_random_state(kept["random"])
+        about: dict[str, Any] = json.loads((last / "run.json").read_text(encoding="utf-8"))
+        self._price.beta = about["beta"]
+        return about["metrics"]
+
+    def save(self, metrics: Metrics) -> None:
+        """Keep the state after `len(metrics)` steps, and only that."""
+        name = f"step-{len(metrics)}"
+        scratch = self._folder / f".{name}"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        weights = {name: parameter.detach().contiguous() for name, parameter in _parameters(self._networks).items()}
+        save_file(weights, scratch / "weights.safetensors")
+        optimisers = {name: optimiser.state_dict() for name, optimiser in self._update.optimisers.items()}
+        torch.save({"optimisers": optimisers, "random": _random_state()}, scratch / "run.pt")
+        about = {"beta": self._price.beta, "metrics": metrics}
+        (scratch / "run.json").write_text(json.dumps(about), encoding="utf-8")
+        older = [*self._folder.glob("step-*")]
+        scratch.rename(self._folder / name)
+        for path in older:
+            shutil.rmtree(path)
+
+    def save_experience(self, experience: Experience, step: int) -> None:
+        """Keep what a step (from 0) sampled, and only that."""
+        scratch = self._folder / ".experience.pt"
+        torch.save(experience.as_state(), scratch)
+        older = [*self._folder.glob("experience-*.pt")]
+        scratch.rename(self._folder / f"experience-{step}.pt")
+        for path in older:
+            path.unlink()
+
+    def experience(self, step: int) -> Experience | None:
+        """What an earlier try sampled in this step (from 0)."""
+        path = self._folder / f"experience-{step}.pt"
+        if not path.is_file():
+            return None
+        kept: dict[str, Any] = torch.load(path, map_location=device(), weights_only=True)
+        return Experience(**kept)
+
+
+def _parameters(networks: Networks) -> dict[str, Tensor]:
+    return {f"{part}.{name}": parameter for part, named in networks.trained().items() for name, parameter in named}
+
+
+def _random_state() -> dict[str, Any]:
+    version, internal, gauss = random.getstate()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"torch": torch.get_rng_state(), "cuda": cuda, "python": [version, list(internal), gauss]}
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    torch.set_rng_state(state["torch"].cpu())
+    if torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])

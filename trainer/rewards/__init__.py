@@ -1,0 +1,1 @@
+"""What a sampled completion earns, from any mix of sources; shared by the online methods."""

@@ -1,0 +1,112 @@
+"""The sources of a reward as a configuration names them: reward models in this process, services over HTTP.
+
+A service is asked by POST and answers with one score per item, in order:
+
+    {"reward": "judge", "items": [{"prompt": {...}, "completion": {...}}, ...]}     `solon.records` as JSON
+    {"scores": [0.25, null, "failed"]}                   null: does not apply; "failed": could not be scored
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ValidationError
+
+from solon.endpoint import Endpoint, RequestRejected, RetryPolicy
+from solon.errors import ModelUnavailable
+from trainer.config import RewardModelSource, RewardSource, ServiceSource
+from trainer.reward.scoring import RewardModel
+from trainer.rewards.mix import FAILED, Item, Source
+
+
+def opened(sources: Sequence[RewardSource]) -> list[Source]:
+    """The sources, reward models loaded; NotFound or InvalidInput names the one that cannot be had."""
+    return [_opened(source, f"rewards.{index}.path") for index, source in enumerate(sources)]
+
+
+def _opened(source: RewardSource, field: str) -> Source:
+    if isinstance(source, ServiceSource):
+        return Service(source)
+    model = RewardModel.load(source.path, how=source.combine, penalty=source.penalty, field=field)
+    return Trained(source, model)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A reward model or an ensemble."""
+
+    source: RewardModelSource
+    model: RewardModel
+
+    @property
+    def name(self) -> str:
+        """In the metrics."""
+        return self.source.name
+
+    @property
+    def weight(self) -> float:
+        """In the sum."""
+        return self.source.weight
+
+    def scores(self, items: Sequence[Item]) -> list[float | None]:
+        """Rewards in standard deviations; FAILED for a completion that the model cannot read."""
+        return [FAILED if score is None else score for score in self.model.scores(items)]
+
+
+class _Answer(BaseModel):
+    scores: list[float | Literal["failed"] | None]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A scorer behind a URL; a few requests at once, with the client's retries."""
+
+    source: ServiceSource
+
+    @property
+    def name(self) -> str:
+        """In the metrics."""
+        return self.source.name
+
+    @property
+    def weight(self) -> float:
+        """In the sum."""
+        return self.source.weight
+
+    def scores(self, items: Sequence[Item]) -> list[float | None]:
+        """One score per item; FAILED for all items of a request that went wrong. Raises ModelUnavailable."""
+        return asyncio.run(self._all(items))
+
+    async def _all(self, items: Sequence[Item]) -> list[float | None]:
+        source = self.source
+        endpoint = Endpoint(source.name, source.url, None, source.max_concurrency, source.timeout_s, RetryPolicy())
+        parts = [items[i : i + source.batch_size] for i in range(0, len(items), source.batch_size)]
+        try:
+            found = await asyncio.gather(*(self._some(endpoint, part) for part in parts))
+        finally:
+            await endpoint.aclose()
+        return [score for scores in found for score in scores]
+
+    async def _some(self, endpoint: Endpoint, items: Sequence[Item]) -> list[float | None]:
+        asked = [
+            {"prompt": prompt.model_dump(mode="json"), "completion": completion.model_dump(mode="json")}
+            for prompt, completion in items
+        ]
+        try:
+            body = await endpoint.post(self.source.url, {"reward": self.source.name, "items": asked})
+        except RequestRejected:
+            return [FAILED] * len(items)
+        try:
+            scores = _Answer.model_validate_json(body).scores
+        except ValidationError as error:
+            raise ModelUnavailable(
+                f"the reward service {self.name!r} answers with something else than scores",
+                remedy="see trainer/rewards/sources.py for the form",
+            ) from error
+        if len(scores) != len(items):
+            raise ModelUnavailable(
+                f"the reward service {self.name!r} answered {len(scores)} scores for {len(items)} items",
+                remedy="answer one score per item, in order",
+            )
+        return [FAILED if score == "failed" else score for score in scores]

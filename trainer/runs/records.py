@@ -1,0 +1,98 @@
+"""What a run tells and leaves beside its result: events, its curve, what was left out, and its provenance."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from solon.datasets import read_manifest
+from solon.errors import InvalidInput, NotFound
+from trainer.config import Child
+
+Emit = Callable[..., None]
+"""Writes one event: a name and its fields."""
+
+T = TypeVar("T")
+
+
+def within(max_length: int, model: Any) -> int:
+    """`max_length`, or the model's context where that is shorter."""
+    return min(max_length, getattr(model.config, "max_position_embeddings", None) or max_length)
+
+
+def keep(items: Iterable[T | str], drops: Counter[str]) -> list[T]:
+    """What was encoded; a reason (text) is counted instead."""
+    kept: list[T] = []
+    for item in items:
+        if isinstance(item, str):
+            drops[item] += 1
+        else:
+            kept.append(item)
+    return kept
+
+
+def require(kept: Iterable[Any], read: int, what: str, drops: Counter[str], remedy: str) -> None:
+    """Raise InvalidInput, naming the field `what` and the reasons, where nothing was kept."""
+    if not any(True for _ in kept):
+        spelt = ", ".join(f"{count} {reason}" for reason, count in drops.most_common()) or "there is no row"
+        raise InvalidInput(f"none of the {read} {what} can be trained on: {spelt}", field=what, remedy=remedy)
+
+
+class Curve:
+    """Forwards each step as an event and keeps it as a line of metrics.jsonl."""
+
+    def __init__(self, file: IO[str], emit: Emit) -> None:
+        self._file, self._emit = file, emit
+        self.last: dict[str, float] = {}
+        self.step = 0
+        """The last one that is done."""
+
+    def __call__(self, step: int, max_steps: int, metrics: dict[str, float]) -> None:
+        """One step is done."""
+        self.last, self.step = metrics, step
+        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+        self._emit("progress", step=step, max_steps=max_steps, metrics=metrics)
+
+
+@contextmanager
+def curve(path: Path, emit: Emit) -> Generator[Curve]:
+    """A curve that writes to `path`."""
+    with path.open("w", encoding="utf-8") as file:
+        yield Curve(file, emit)
+
+
+def manifest(pairs: Path) -> dict[str, Any] | None:
+    """The manifest of the pairs, None where they have none; InvalidInput when it describes other data."""
+    try:
+        return read_manifest(pairs).model_dump(mode="json")
+    except NotFound:
+        return None
+
+
+def provenance(config: Child, *, model: Path, data: Path) -> dict[str, Any]:
+    """What made this output: configuration, digests of what went in, versions, and the machine's precision."""
+    from importlib.metadata import version
+
+    import torch
+
+    from solon import __version__
+    from solon.formats import sha256_of
+    from trainer import hardware
+    from trainer.checkpoint import weights_digests
+
+    return {
+        "config": config.model_dump(mode="json"),
+        "base_weights": weights_digests(model),
+        "data": {"path": str(data), "digest": sha256_of(data)},
+        "versions": {"solon": __version__, **{name: version(name) for name in ("torch", "transformers", "trl")}},
+        "device": str(hardware.device()),
+        "precision": "bfloat16" if hardware.fast_bfloat16() else "float32",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """The value as indented JSON."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

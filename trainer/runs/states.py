@@ -1,0 +1,41 @@
+"""Checkpoints of a run that was stopped: taken up by a run of the same work, thrown away before any other."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_SAME_WORK_ELSEWHERE = {"output", "threads", "state", "save_every"}
+
+
+@contextmanager
+def kept_state(state: Path | None, facts: dict[str, Any]) -> Generator[None]:
+    """Work during which `state` holds what an earlier try at the same work left; afterwards it is gone.
+
+    Args:
+        facts: a run's provenance: configuration, weights and data. Checkpoints of any other work are removed first.
+    """
+    if state is None:
+        yield
+        return
+    digest = _digest(facts)
+    mark = state / "work.json"
+    try:
+        same = json.loads(mark.read_text(encoding="utf-8")) == {"digest": digest}
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        shutil.rmtree(state, ignore_errors=True)
+        state.mkdir(parents=True)
+        mark.write_text(json.dumps({"digest": digest}), encoding="utf-8")
+    yield
+    shutil.rmtree(state)
+
+
+def _digest(facts: dict[str, Any]) -> str:
+    config = {name: value for name, value in facts["config"].items() if name not in _SAME_WORK_ELSEWHERE}
+    work = {"config": config} | {name: facts[name] for name in ("base_weights", "data", "versions")}
+    return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,173 @@
+"""What all methods that TRL runs share: arguments, progress, the order of batches, going on after a stop."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, cast
+
+import torch
+from torch.utils.data import Sampler
+from transformers import Trainer, TrainerCallback
+from transformers.trainer_callback import PrinterCallback, TrainerControl, TrainerState
+from transformers.trainer_utils import get_last_checkpoint
+
+from solon.errors import InvalidInput, TrainingFailed
+from trainer.hardware import device, fast_bfloat16
+
+Progress = Callable[[int, int, dict[str, float]], None]
+"""Called after each step with (step, max_steps, metrics)."""
+
+Arguments = TypeVar("Arguments")
+
+
+class Method(Protocol):
+    """The settings that TRL's methods share."""
+
+    @property
+    def learning_rate(self) -> float:
+        """Peak."""
+        ...
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the data."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """Rows per step."""
+        ...
+
+    @property
+    def warmup(self) -> float:
+        """Share of the steps."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of the order and of fresh weights."""
+        ...
+
+    @property
+    def state(self) -> Path | None:
+        """Directory of the checkpoints."""
+        ...
+
+    @property
+    def save_every(self) -> int:
+        """Steps between two checkpoints."""
+        ...
+
+    @property
+    def trl(self) -> dict[str, Any]:
+        """Passed through."""
+        ...
+
+
+def trl_arguments(kind: type[Arguments], config: Method, scratch: Path, **ours: Any) -> Arguments:
+    """TRL's arguments for our configuration on this machine; InvalidInput where the `trl` block has a wrong one.
+
+    Args:
+        kind: TRL's class of arguments.
+        scratch: where TRL may write; checkpoints go to the configuration's `state`.
+        ours: what the method decides beyond what all share.
+    """
+    if unknown := config.trl.keys() - {field.name for field in fields(cast(Any, kind))}:
+        raise InvalidInput(f"no argument of trl.{kind.__name__}", field=f"trl.{min(unknown)}", remedy="remove it")
+    shared: dict[str, Any] = {
+        "output_dir": str(config.state or scratch),
+        "learning_rate": config.learning_rate,
+        "num_train_epochs": config.epochs,
+        "per_device_train_batch_size": config.batch_size,
+        "max_length": None,
+        "warmup_steps": config.warmup,
+        "seed": config.seed,
+        "bf16": fast_bfloat16(),
+        "use_cpu": device().type == "cpu",
+        "activation_checkpointing": False,
+        "disable_tqdm": True,
+        "dataloader_pin_memory": device().type == "cuda",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "no" if config.state is None else "steps",
+        "save_steps": config.save_every,
+        "save_total_limit": 1,
+        "report_to": "none",
+    }
+    try:
+        return kind(**(shared | ours | config.trl))
+    except (TypeError, ValueError) as error:
+        remedy = f"see the documentation of trl.{kind.__name__}"
+        raise InvalidInput(str(error).splitlines()[0], field="trl", remedy=remedy) from error
+
+
+def run_trainer(trainer: Trainer, state: Path | None) -> None:
+    """Train to the end, from the last checkpoint in `state` where there is one; TrainingFailed when weights diverge."""
+    last = get_last_checkpoint(str(state)) if state is not None and state.is_dir() else None
+    trainer.train(resume_from_checkpoint=last)
+    weights = cast(torch.nn.Module, trainer.model).parameters()
+    if not all(torch.isfinite(parameter).all() for parameter in weights):
+        raise TrainingFailed("the weights are no longer finite", remedy="lower learning_rate")
+
+
+def report_to(trainer: Trainer, progress: Progress, renamed: Mapping[str, str]) -> None:
+    """Have the trainer tell its steps to `progress`, under our names, and print nothing."""
+    trainer.add_callback(_Report(progress, renamed))
+    trainer.remove_callback(PrinterCallback)
+
+
+class _Report(TrainerCallback):
+    """Passes each step's metrics on, under our names, and stops the run when one is not finite."""
+
+    def __init__(self, progress: Progress, renamed: Mapping[str, str]) -> None:
+        self._progress, self._renamed = progress, renamed
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The steps that were done before a stop, once more."""
+        for logs in state.log_history:
+            self._pass_on(int(logs["step"]), state.max_steps, logs)
+
+    def on_log(
+        self, args: Any, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        """One call of `progress`; the summary that closes a run carries no loss of a step and is left out."""
+        if logs and state.is_world_process_zero:
+            self._pass_on(state.global_step, state.max_steps, logs)
+
+    def _pass_on(self, step: int, max_steps: int, logs: Mapping[str, Any]) -> None:
+        if "loss" not in logs:
+            return
+        metrics = {ours: float(logs[theirs]) for theirs, ours in self._renamed.items() if theirs in logs}
+        if not all(math.isfinite(value) for value in metrics.values()):
+            raise TrainingFailed(f"training diverged at step {step}", remedy="lower learning_rate")
+        self._progress(step, max_steps, metrics)
+
+
+class LengthGroups(Sampler[int]):
+    """Indices such that each batch holds sequences of similar length, in an order drawn anew each epoch.
+
+    transformers' own length sampler walks from long to short within an epoch; here the batches are shuffled too.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, pool: int = 8) -> None:
+        self.lengths, self.batch_size, self.seed, self.pool = lengths, batch_size, seed, pool
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by accelerate before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = cast(list[int], torch.randperm(len(self), generator=generator).tolist())
+        whole = len(order) - len(order) % self.batch_size
+        span = self.batch_size * self.pool
+        pools = (sorted(order[i : min(i + span, whole)], key=self.lengths.__getitem__) for i in range(0, whole, span))
+        batches = [pool[i : i + self.batch_size] for pool in pools for i in range(0, len(pool), self.batch_size)]
+        for i in torch.randperm(len(batches), generator=generator).tolist():
+            yield from batches[i]
+        yield from order[whole:]
