@@ -153,6 +153,7 @@ def _lines(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("coverage", _interval(summary["coverage"]), "share of comparisons that are ok or tie"),
         ("flip rate", _interval(summary["flip_rate"]), "share of labels whose side depends on the order of listing"),
         ("position bias", _number(position["first_slot_share"]), "how often the first slot wins; 0.5 is unbiased"),
+        ("longer wins", _interval(summary["longer_chosen"]), "share of labels that prefer the longer text"),
         (
             "same position",
             _interval(position["same_position_rate"]),

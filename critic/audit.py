@@ -6,7 +6,7 @@ judge's side even within the tie margin. People's verdict is the side with more 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -63,6 +63,8 @@ class Audit:
     forced_agreement: Interval | None
     flip_rate: Interval | None
     """Share of labels, all principles combined, whose side depends on the order of listing."""
+    longer_chosen: Interval | None
+    """Share of decided labels that prefer the longer text, where lengths differ; 0.5 is what a blind one scores."""
     position: PositionBias
     principles: dict[str, PrincipleAudit] = field(default_factory=dict[str, PrincipleAudit])
 
@@ -72,36 +74,136 @@ class Audit:
 
 
 def audit(items: Iterable[PreferencePair | Discard]) -> Audit:
-    """The audit of labelled pairs; people's votes are in `extra["human_votes"]`, about the pair's a and b."""
-    pairs: list[PreferencePair] = []
-    discards: Counter[str] = Counter()
+    """The audit of labelled pairs; people's votes are in `extra["human_votes"]`, about the pair's a and b.
+
+    Items are counted as they come, and none is kept.
+    """
+    tally = _Tally()
     for item in items:
         if isinstance(item, Discard):
-            discards[item.reason] += 1
+            tally.discards[item.reason] += 1
         else:
-            pairs.append(item)
-    usable = [pair for pair in pairs if pair.status in USABLE]
-    judged = [(human, pair) for pair in usable if (human := human_verdict(pair)) is not None]
-    return Audit(
-        pairs=len(pairs),
-        statuses=_counts(pair.status.value for pair in pairs),
-        discards=dict(sorted(discards.items())),
-        flags=_counts(flag for pair in pairs for flag in pair.flags),
-        coverage=wilson(len(usable), len(pairs)),
-        human_labels=len(judged),
-        human_ties=sum(human == "tie" for human, _ in judged),
-        judge_ties=sum(pair.status is Status.TIE for pair in usable),
-        agreement=_share(human == pair.chosen for human, pair in judged if human != "tie" and pair.chosen),
-        three_way_agreement=_share(human == (pair.chosen or "tie") for human, pair in judged),
-        forced_agreement=_share(
-            (human == "a") == (pair.p_a > 0.5)
-            for human, pair in judged
-            if human != "tie" and pair.p_a is not None and pair.p_a != 0.5
-        ),
-        flip_rate=_share("position_inconsistent" in pair.flags for pair in usable),
-        position=position_bias([verdict for pair in pairs for verdict in pair.verdicts]),
-        principles=_by_principle(pairs),
-    )
+            tally.add(item)
+    return tally.audit()
+
+
+@dataclass
+class _Share:
+    """How often something was so."""
+
+    hits: int = 0
+    of: int = 0
+
+    def add(self, hit: bool) -> None:
+        self.hits += hit
+        self.of += 1
+
+    @property
+    def interval(self) -> Interval | None:
+        return wilson(self.hits, self.of)
+
+
+@dataclass
+class _Slots:
+    """Votes by the slot that they chose."""
+
+    same: _Share = field(default_factory=_Share)
+    first: float = 0.0
+    logits: float = 0.0
+
+    def add(self, verdict: Verdict) -> None:
+        votes = [vote.p_first for vote in verdict.votes if vote.p_first is not None]
+        if len(votes) == 2:
+            self.same.add((votes[0] > 0.5) == (votes[1] > 0.5))
+            self.first += sum(1.0 if p > 0.5 else 0.5 if p == 0.5 else 0.0 for p in votes)
+            self.logits += sum(logit(p) for p in votes)
+
+    def bias(self) -> PositionBias:
+        if not self.same.of:
+            return PositionBias(0, None, None, None)
+        votes = 2 * self.same.of
+        return PositionBias(self.same.of, self.same.interval, self.first / votes, self.logits / votes)
+
+
+@dataclass
+class _PrincipleTally:
+    statuses: Counter[str] = field(default_factory=Counter[str])
+    agreement: _Share = field(default_factory=_Share)
+    slots: _Slots = field(default_factory=_Slots)
+
+    def add(self, verdict: Verdict, human: Choice | None) -> None:
+        self.statuses[verdict.status.value] += 1
+        self.slots.add(verdict)
+        if verdict.status is Status.OK and verdict.p_a is not None and human in ("a", "b"):
+            self.agreement.add((human == "a") == (verdict.p_a > 0.5))
+
+    def audit(self) -> PrincipleAudit:
+        return PrincipleAudit(
+            verdicts=self.statuses.total(),
+            decided=self.statuses[Status.OK.value],
+            statuses=dict(sorted(self.statuses.items())),
+            agreement=self.agreement.interval,
+            position=self.slots.bias(),
+        )
+
+
+@dataclass
+class _Tally:
+    statuses: Counter[str] = field(default_factory=Counter[str])
+    discards: Counter[str] = field(default_factory=Counter[str])
+    flags: Counter[str] = field(default_factory=Counter[str])
+    covered: _Share = field(default_factory=_Share)
+    flipped: _Share = field(default_factory=_Share)
+    longer: _Share = field(default_factory=_Share)
+    human: Counter[str] = field(default_factory=Counter[str])
+    agreement: _Share = field(default_factory=_Share)
+    three_way: _Share = field(default_factory=_Share)
+    forced: _Share = field(default_factory=_Share)
+    slots: _Slots = field(default_factory=_Slots)
+    principles: dict[str, _PrincipleTally] = field(default_factory=dict[str, _PrincipleTally])
+
+    def add(self, pair: PreferencePair) -> None:
+        self.statuses[pair.status.value] += 1
+        self.flags.update(pair.flags)
+        human, usable = human_verdict(pair), pair.status in USABLE
+        self.covered.add(usable)
+        for verdict in pair.verdicts:
+            self.slots.add(verdict)
+            self.principles.setdefault(verdict.principle, _PrincipleTally()).add(verdict, human)
+        if usable:
+            self.flipped.add("position_inconsistent" in pair.flags)
+        chosen, rejected = pair.chosen_text, pair.rejected_text
+        if chosen is not None and rejected is not None and len(chosen) != len(rejected):
+            self.longer.add(len(chosen) > len(rejected))
+        if usable and human is not None:
+            self._agree(pair, human)
+
+    def _agree(self, pair: PreferencePair, human: Choice) -> None:
+        self.human[human] += 1
+        self.three_way.add(human == (pair.chosen or "tie"))
+        if human != "tie" and pair.chosen:
+            self.agreement.add(human == pair.chosen)
+        if human != "tie" and pair.p_a is not None and pair.p_a != 0.5:
+            self.forced.add((human == "a") == (pair.p_a > 0.5))
+
+    def audit(self) -> Audit:
+        return Audit(
+            pairs=self.statuses.total(),
+            statuses=dict(sorted(self.statuses.items())),
+            discards=dict(sorted(self.discards.items())),
+            flags=dict(sorted(self.flags.items())),
+            coverage=self.covered.interval,
+            human_labels=self.human.total(),
+            human_ties=self.human["tie"],
+            judge_ties=self.statuses[Status.TIE.value],
+            agreement=self.agreement.interval,
+            three_way_agreement=self.three_way.interval,
+            forced_agreement=self.forced.interval,
+            flip_rate=self.flipped.interval,
+            longer_chosen=self.longer.interval,
+            position=self.slots.bias(),
+            principles={name: each.audit() for name, each in self.principles.items()},
+        )
 
 
 def human_votes(pair: PreferencePair) -> tuple[HumanVote, ...]:
@@ -114,51 +216,9 @@ def human_verdict(pair: PreferencePair) -> Choice | None:
     return majority(human_votes(pair))
 
 
-def position_bias(verdicts: Sequence[Verdict]) -> PositionBias:
+def position_bias(verdicts: Iterable[Verdict]) -> PositionBias:
     """The position bias over verdicts of which both orders answered."""
-    both: list[tuple[float, float]] = []
+    slots = _Slots()
     for verdict in verdicts:
-        first = [vote.p_first for vote in verdict.votes if vote.p_first is not None]
-        if len(first) == 2:
-            both.append((first[0], first[1]))
-    if not both:
-        return PositionBias(0, None, None, None)
-    votes = [p for pair in both for p in pair]
-    return PositionBias(
-        verdicts=len(both),
-        same_position_rate=_share((ab > 0.5) == (ba > 0.5) for ab, ba in both),
-        first_slot_share=sum(1.0 if p > 0.5 else 0.5 if p == 0.5 else 0.0 for p in votes) / len(votes),
-        logit_bias=sum(logit(p) for p in votes) / len(votes),
-    )
-
-
-def _by_principle(pairs: Sequence[PreferencePair]) -> dict[str, PrincipleAudit]:
-    found: dict[str, list[tuple[PreferencePair, Verdict]]] = {}
-    for pair in pairs:
-        for verdict in pair.verdicts:
-            found.setdefault(verdict.principle, []).append((pair, verdict))
-    return {
-        principle: PrincipleAudit(
-            verdicts=len(entries),
-            decided=sum(verdict.status is Status.OK for _, verdict in entries),
-            statuses=_counts(verdict.status.value for _, verdict in entries),
-            agreement=_share(
-                (human == "a") == (verdict.p_a > 0.5)
-                for pair, verdict in entries
-                if verdict.status is Status.OK
-                and verdict.p_a is not None
-                and (human := human_verdict(pair)) not in (None, "tie")
-            ),
-            position=position_bias([verdict for _, verdict in entries]),
-        )
-        for principle, entries in found.items()
-    }
-
-
-def _share(outcomes: Iterable[bool]) -> Interval | None:
-    found = list(outcomes)
-    return wilson(sum(found), len(found))
-
-
-def _counts(words: Iterable[str]) -> dict[str, int]:
-    return dict(sorted(Counter(words).items()))
+        slots.add(verdict)
+    return slots.bias()
