@@ -275,3 +275,5 @@ class Discard(Record):
     reason: str
     """A short stable word: `identical_completions`, `empty_completion`, `generation_failed`, ..."""
     detail: str = ""
+    pair: PreferencePair | None = Field(default=None, exclude_if=_is_none)
+    """The pair itself, where one was taken out of a dataset."""

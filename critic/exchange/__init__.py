@@ -1,0 +1,1 @@
+"""Preference pairs in the formats of others: `shapes` has one class per format, `files` reads and writes them."""
