@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from api.accounts import Accounts
+from api.dataset_cards import write_card
 from api.events import Emit, Event
 from api.judging import check_judge, open_judge, opened_cache
 from api.label_step import ROWS_IN_FLIGHT
@@ -142,6 +143,7 @@ class Critiquing:
             chains.commit(about | found)
             if judged or pairs.discards:
                 pairs.commit()
+                write_card(pairs_path(out))
         if too_low is not None:
             raise too_low
         return {**chains.counts, **found}

@@ -1,17 +1,19 @@
 """The `label` step: candidates from the policy, compared by judge and rules."""
 
 from contextlib import aclosing
+from itertools import chain
 from pathlib import Path
 
 from api import prompts
 from api.accounts import cost_of
+from api.dataset_cards import write_card
 from api.judging import open_judge, opened_cache
 from api.recipes import LabelStep
 from api.steps import Outcome, Run, Ticks
 from critic.audit import audit
 from critic.candidates import Sampling
 from critic.pipeline import label
-from solon.datasets import PairWriter, read_pairs
+from solon.datasets import PairWriter, read_discards, read_pairs
 from solon.records import Discard
 from solon.rows import Row
 
@@ -59,7 +61,8 @@ class Label:
                     seen.add(item.prompt_id if isinstance(item, Discard) else item.prompt.id, writer)
             manifest = writer.commit(spend=cost_of(judge, policy))
             seen.finish(writer)
-        found = audit(read_pairs(path))
+        found = audit(chain(read_pairs(path), read_discards(path)))
+        write_card(path, found)
         usable = found.coverage.value if found.coverage is not None else 0.0
         result = {"prompts": len(rows), "statuses": manifest.statuses, "discards": manifest.discards}
         flips = found.flip_rate.value if found.flip_rate is not None else None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from api.accounts import Accounts, check_cap, cost_of, opened_texts
+from api.dataset_cards import write_card
 from api.events import Emit, Event
 from api.judging import check_judge, open_judge, opened_cache
 from api.label_step import ROWS_IN_FLIGHT
@@ -91,6 +92,7 @@ async def label_file(
                 ) from error
         writer.commit(spend=cost_of(judge, policy))
     found = audit(chain(read_pairs(out), read_discards(out)))
+    write_card(out, found)
     emit(Event(type="step_finished", step=STEP, done=total, total=total))
     return {"rows": total, "out": str(out), "paid": accounts.paid(), **found.to_dict()}
 

@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from api.dataset_cards import write_card
 from api.events import Emit, Event
 from api.judging import open_judge, opened_cache, recorded_judge
 from api.label_step import ROWS_IN_FLIGHT
@@ -62,6 +63,7 @@ async def relabel_file(
     emit(Event(type="step_finished", step=STEP, done=count.pairs, total=count.pairs))
     cost = asdict(seen.usage) | {"judge_calls_from_scratch": count.calls_from_scratch}
     found = audit(chain(read_pairs(out), read_discards(out)))
+    write_card(out, found)
     return {"pairs": count.pairs, "out": str(out), "changes": seen.counts(), **cost, **found.to_dict()}
 
 

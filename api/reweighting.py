@@ -6,6 +6,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+from api.dataset_cards import write_card
 from constitution.document import Constitution
 from constitution.weighting import Weights
 from critic.changes import change, outcome
@@ -51,6 +52,7 @@ async def reweight_file(dataset: Path, constitution: Constitution, weights: Weig
         for item in (*after, *read_discards(dataset)):
             writer.write(item)
         manifest = writer.commit()
+    write_card(out)
     return {
         "pairs": len(after),
         "judge_calls": 0,

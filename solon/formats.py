@@ -125,6 +125,19 @@ def parquet_records(path: Path) -> Iterator[tuple[int, bytes]]:
         ) from error
 
 
+def write_text(path: Path, text: str) -> None:
+    """The text in a file that appears whole; InvalidInput where it cannot be written."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InvalidInput(
+            f"cannot write {path}: {error.strerror}", remedy="give a folder that can be written"
+        ) from error
+
+
 def sha256_of(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
     try:

@@ -93,3 +93,16 @@ async def test_a_judge_that_fails_leaves_statuses_unless_coverage_is_asked_for(
     with pytest.raises(CoverageTooLow):
         await label_file(rows, out, strict, settings, lambda _: None, models)
     assert read_manifest(out).statuses == {"timeout": 2}
+
+
+async def test_a_card_stands_beside_the_labels(rows: Path, tmp_path: Path, settings: Settings, models: FakeModels):
+    await label_file(rows, tmp_path / "out.jsonl", REQUEST, settings, lambda _: None, models)
+    card = (tmp_path / "out.card.md").read_text()
+    for words in (
+        "constitution | civic",
+        "judge | ",
+        "templates | `",
+        "first-slot share",
+        "`identical_completions` | 1",
+    ):
+        assert words in card
