@@ -173,7 +173,7 @@ def list_versions(name: Id, services: Use) -> Page[Version]:
 @router.get("/{id}/history")
 def list_history(name: Id, services: Use) -> Page[Happening]:
     """Everything that happened to drafts, versions and labels here, newest first."""
-    _require(name in services.constitutions.library.ids())
+    services.constitutions.library.require(name)
     history = list(services.constitutions.library.history(name))
     return Page(data=history, first_id=history[0].id if history else None, last_id=history[-1].id if history else None)
 
@@ -203,7 +203,7 @@ def side(library: Library, reference: str) -> Side:
 @router.get("/{id}/labels")
 def list_labels(name: Id, services: Use) -> Page[Label]:
     """Labels by name, each with the ETag that moves it."""
-    _require(name in services.constitutions.library.ids())
+    services.constitutions.library.require(name)
     labels = list(services.constitutions.library.labels(name))
     return Page(data=labels, first_id=labels[0].label if labels else None, last_id=labels[-1].label if labels else None)
 

@@ -22,6 +22,8 @@ def list_drafts(
     from api.libraries import open_library
 
     library = open_library(settings(context))
+    if constitution is not None:
+        library.require(constitution)
     ids = library.ids() if constitution is None else (constitution,)
     drafts = [draft for name in ids for draft in library.drafts(name)]
     if as_json:

@@ -99,7 +99,9 @@ def history(context: typer.Context, constitution: Id, as_json: AsJson = False) -
     """List what happened to drafts, versions and labels, newest first."""
     from api.libraries import open_library
 
-    rows = [event.model_dump(mode="json") for event in open_library(settings(context)).history(constitution)]
+    library = open_library(settings(context))
+    library.require(constitution)
+    rows = [event.model_dump(mode="json") for event in library.history(constitution)]
     _show(rows, ("at", "action", "name", "author", "message"), as_json)
 
 
@@ -108,7 +110,9 @@ def labels(context: typer.Context, constitution: Id, as_json: AsJson = False) ->
     """List labels with the versions they name and their ETags."""
     from api.libraries import open_library
 
-    rows = [label.model_dump(mode="json") for label in open_library(settings(context)).labels(constitution)]
+    library = open_library(settings(context))
+    library.require(constitution)
+    rows = [label.model_dump(mode="json") for label in library.labels(constitution)]
     _show(rows, ("label", "version", "etag"), as_json)
 
 

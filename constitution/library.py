@@ -69,6 +69,11 @@ class Library:
         """All constitutions, sorted, those of which there are only drafts included."""
         return tuple(sorted({*published(), *(self.store.ids() if self.store is not None else ())}))
 
+    def require(self, constitution: str) -> None:
+        """Raises NotFound where there is neither a version nor a draft of it."""
+        if constitution not in self.ids():
+            raise NotFound(f"unknown constitution {constitution!r}", remedy=f"known: {', '.join(self.ids())}")
+
     def versions(self, constitution: str) -> tuple[Version, ...]:
         """All published versions, oldest first: the shipped one, then the store's in the order of publication."""
         found = [_shipped(self._parsed(read_bytes(constitution)))] if constitution in published() else []

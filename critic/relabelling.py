@@ -148,7 +148,9 @@ class Relabeller:
             )
         if self.judge is None and self.calls(pair):
             raise InvalidInput(
-                "the stored votes do not suffice for this constitution", field="judge", remedy="name a registered judge"
+                "the stored votes do not suffice for this constitution",
+                field="judge",
+                remedy="label the pairs under it first, with a judge: solon label PAIRS --relabel --judge NAME",
             )
 
     def _principles(self, prompt: Prompt) -> tuple[Principle, ...]:

@@ -106,3 +106,8 @@ def test_reading_makes_no_store(place: Path):
     assert ran("history", "civic") == []
     assert isinstance(run("show", "civic@production").exception, NotFound)
     assert sorted(path.name for path in place.iterdir()) == ["harbour.yaml", "solon.yaml"]
+
+
+@pytest.mark.parametrize("command", [("history",), ("labels",), ("versions",), ("draft", "ls")])
+def test_an_unknown_constitution_is_no_empty_list(place: Path, command: tuple[str, ...]):
+    assert isinstance(run(*command, "nowhere").exception, NotFound)
