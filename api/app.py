@@ -7,7 +7,19 @@ from fastapi import FastAPI
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from api import audits, constitutions, critiques, drafts, health, jobs, preferences, problems, rewards, trial_routes
+from api import (
+    audits,
+    constitutions,
+    critiques,
+    datasets,
+    drafts,
+    health,
+    jobs,
+    preferences,
+    problems,
+    rewards,
+    trial_routes,
+)
 from api import models as model_routes
 from api.auditor import Auditor
 from api.judging import opened_cache
@@ -57,7 +69,19 @@ def create_app(settings: Settings, *, models: Models | None = None, command: Com
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
     app.add_middleware(problems.PlainErrors)
     problems.install(app)
-    nouns = (preferences, constitutions, drafts, trial_routes, critiques, audits, model_routes, jobs, rewards, health)
+    nouns = (
+        preferences,
+        datasets,
+        constitutions,
+        drafts,
+        trial_routes,
+        critiques,
+        audits,
+        model_routes,
+        jobs,
+        rewards,
+        health,
+    )
     for noun in nouns:
         app.include_router(noun.router)
     return app
