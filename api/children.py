@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any, cast
 
 from solon.errors import TrainingFailed
-from trainer.config import DPOConfig, KLConfig
+from trainer.config import AnyConfig
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Takes steps done, steps in all, and the metrics of the last one."""
-Train = Callable[[DPOConfig | KLConfig, Path, Progress], Coroutine[Any, Any, dict[str, Any]]]
+Train = Callable[[AnyConfig, Path, Progress], Coroutine[Any, Any, dict[str, Any]]]
 """Runs a configuration, with its file and log at the given path plus a suffix; the fields of its `done` event."""
 
 _LINE_LIMIT = 1 << 22
 _GRACE_S = 10.0
 
 
-async def train(config: DPOConfig | KLConfig, where: Path, progress: Progress) -> dict[str, Any]:
+async def train(config: AnyConfig, where: Path, progress: Progress) -> dict[str, Any]:
     """The fields of the child's `done` event. Cancelling ends the child; raises TrainingFailed where it fails."""
     where.parent.mkdir(parents=True, exist_ok=True)
     file, log = where.with_suffix(".json"), where.with_suffix(".log")

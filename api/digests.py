@@ -19,7 +19,7 @@ def of_json(value: Any) -> str:
 def of_path(path: Path) -> str:
     """SHA-256 of a file's bytes, or of a model directory's weights, configuration and tokenizer."""
     if path.is_dir():
-        return of_json({file.name: of_path(file) for file in _model_files(path)})
+        return of_json({str(file.relative_to(path)): of_path(file) for file in _model_files(path)})
     with path.open("rb") as file:
         return _named(hashlib.file_digest(file, "sha256"))
 
@@ -32,7 +32,7 @@ def of_model(entry: ModelEntry) -> str:
 
 
 def _model_files(folder: Path) -> list[Path]:
-    found = {file for pattern in _WEIGHED for file in folder.glob(pattern) if file.name not in _ABOUT_THE_RUN}
+    found = {file for pattern in _WEIGHED for file in folder.rglob(pattern) if file.name not in _ABOUT_THE_RUN}
     return sorted(found)
 
 

@@ -37,9 +37,10 @@ def _config(step: DPOStep, run: Run, output: Path, trainings: int) -> DPOConfig:
     return DPOConfig(
         **step.model_dump(exclude={"type", "control"}),
         type="dpo",
-        model=run.settings.model(run.recipe.policy, "policy").directory(),
+        model=run.policy_path(),
         pairs=run.artifacts["pairs"].path,
         output=output,
+        state=run.unfinished(output.parent) / output.name,
         # Two trainings of a small model at one thread each are faster than one after the other at two.
         threads=max(1, cores // trainings) if trainings > 1 else None,
         seed=run.recipe.seed,

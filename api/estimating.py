@@ -12,6 +12,7 @@ from api.judging import check_judge, open_judge
 from api.labelling import LabelRequest
 from api.libraries import load_constitution
 from api.recipes import CritiqueRevisionStep, DPOStep, EvaluateStep, LabelStep, Recipe
+from api.steps import AnyStep
 from api.store.judgements import JudgementStore
 from constitution.document import Constitution
 from constitution.weighting import weighted
@@ -127,7 +128,7 @@ class _Recipe:
     settings: Settings
     cache: Cache | None
 
-    async def step(self, step: LabelStep | CritiqueRevisionStep | DPOStep | EvaluateStep) -> list[Line]:
+    async def step(self, step: AnyStep) -> list[Line]:
         """One line for each judge of the step; none for a step that asks no model."""
         match step:
             case LabelStep():
@@ -136,7 +137,7 @@ class _Recipe:
                 return [await self._critique(step)]
             case EvaluateStep():
                 return await self._evaluate(step)
-            case DPOStep():
+            case _:
                 return []
 
     def _maker(self, judge: str | None, policy: str | None) -> _Maker:

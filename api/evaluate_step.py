@@ -33,7 +33,7 @@ class Evaluate:
         """Critic, policies and prompts."""
         trained = {name: run.artifacts[name].digest for name in TRAINED.values() if name in run.artifacts}
         held_out = run.recipe.held_out_judge or "none"
-        asked = {"prompts": prompts.digest(_prompts(run)), "held_out_judge": held_out, "policy": run.policy_digest()}
+        asked = {"prompts": prompts.digest(_prompts(run)), "held_out_judge": held_out, "policy": run.base_digest()}
         return run.critic_digests() | trained | asked
 
     async def do(self, step: EvaluateStep, run: Run, folder: Path, ticks: Ticks) -> Outcome:

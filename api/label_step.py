@@ -38,7 +38,7 @@ class Label:
             PairWriter(path, about={"recipe": recipe.name}) as writer,
         ):
             judge = await open_judge(recipe.judge, run.constitution, run.settings, run.models, cache, run.accounts)
-            policy = await run.writer(recipe.policy)
+            policy = await run.policy()
             items = label(
                 rows,
                 constitution=run.constitution,

@@ -8,11 +8,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 from solon.documents import override, read_yaml, validated
 from solon.settings import ModelName
-from trainer.config import DPOMethod
+from trainer.config import DPOMethod, PPOMethod, RewardMethod, SFTMethod
 
 BUILTIN_PROMPTS = "builtin:"
 
-PLANNED_STEPS = frozenset({"sft", "reward_model", "ppo", "kto", "grpo", "rejection_sampling"})
+PLANNED_STEPS = frozenset({"kto", "grpo", "rloo", "rejection_sampling"})
 """Step types that recipes will know and this version cannot run."""
 
 
@@ -95,6 +95,76 @@ class DPOStep(DPOMethod):
     """Also train the same policy on the same pairs with shuffled labels, so that the evaluation has a control."""
 
 
+class SFTStep(SFTMethod):
+    """Supervised fine-tuning of the policy on the chains of the last `critique_revision` step."""
+
+    type: Literal["sft"]
+    revisions: Literal["all", "last"] = "all"
+    """Of each chain: every kept revision, as in the paper, or the last."""
+    originals: Literal["none", "benign", "all"] = "benign"
+    """Also learn the originals of chains without a kept revision: where the prompt's metadata says `benign`, so that
+    the policy does not unlearn to help, or everywhere."""
+
+
+class RewardModelStep(RewardMethod):
+    """A reward model, or an ensemble, from the pairs of the last `label` step; it begins as the policy."""
+
+    type: Literal["reward_model"]
+
+
+class RewardModelTerm(Part):
+    """The reward model of the last `reward_model` step, in standard deviations."""
+
+    type: Literal["reward_model"]
+    weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    combine: Literal["mean", "worst", "uncertainty"] = "mean"
+    """What an ensemble says: the mean of its members, the least, or mean - penalty * variance."""
+    penalty: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.1
+    """Of the variance, for `uncertainty`."""
+
+
+class RulesTerm(Part):
+    """The reward of the constitution's rules; the judge answers what they ask."""
+
+    type: Literal["rules"]
+    weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+
+
+class JudgeTerm(Part):
+    """The judge's marks under the principles (direct RLAIF); its method must be `score` or `reward_model`."""
+
+    type: Literal["judge"]
+    weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+
+
+RewardTerm = Annotated[RewardModelTerm | RulesTerm | JudgeTerm, Field(discriminator="type")]
+"""One term of a reward."""
+
+
+class PPOStep(PPOMethod):
+    """Proximal policy optimisation of the policy on the training prompts."""
+
+    type: Literal["ppo"]
+    rewards: Annotated[list[RewardTerm], Field(min_length=1)] = Field(
+        default_factory=lambda: [RewardModelTerm(type="reward_model")]
+    )
+    """Terms of the reward, added up by their weights; each is reported alone."""
+
+    @property
+    def asks_critic(self) -> bool:
+        """Whether rules or judge are asked while it trains."""
+        return any(not isinstance(term, RewardModelTerm) for term in self.rewards)
+
+    @model_validator(mode="after")
+    def _each_term_once(self) -> "PPOStep":
+        kinds = [term.type for term in self.rewards]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError("each type of reward may be there once")
+        if self.ptx_weight:
+            raise ValueError("`ptx_weight` is for training children of their own; a recipe has no text for it")
+        return self
+
+
 class EvaluateStep(Part):
     """Before against after on the evaluation prompts, and the report."""
 
@@ -118,10 +188,13 @@ def _known_type(step: Any) -> Any:
     return cast(Any, step)
 
 
-STEP_TYPES = ("critique_revision", "label", "dpo", "evaluate")
+STEP_TYPES = ("critique_revision", "sft", "label", "reward_model", "ppo", "dpo", "evaluate")
 
 Step = Annotated[
-    Annotated[CritiqueRevisionStep | LabelStep | DPOStep | EvaluateStep, Field(discriminator="type")],
+    Annotated[
+        CritiqueRevisionStep | SFTStep | LabelStep | RewardModelStep | PPOStep | DPOStep | EvaluateStep,
+        Field(discriminator="type"),
+    ],
     BeforeValidator(_known_type),
 ]
 """One step of a recipe."""
@@ -148,18 +221,35 @@ class Recipe(Part):
 
     @model_validator(mode="after")
     def _each_step_finds_its_input(self) -> "Recipe":
-        needs = {"dpo": "label", "evaluate": "dpo"}
         seen: set[str] = set()
         for index, step in enumerate(self.steps):
-            before = needs.get(step.type)
-            if before is not None and before not in seen:
-                raise ValueError(f"steps.{index}: `{step.type}` needs a `{before}` step before it")
+            before = _needed(step)
+            if before and not seen.intersection(before):
+                named = " or ".join(f"`{kind}`" for kind in before)
+                raise ValueError(f"steps.{index}: `{step.type}` needs a {named} step before it")
             if step.type == "critique_revision" and step.verify and self.judge is None:
                 raise ValueError(f"steps.{index}: `verify` needs a judge")
+            if step.type == "ppo" and self.judge is None and any(term.type == "judge" for term in step.rewards):
+                raise ValueError(f"steps.{index}: the reward `judge` needs a judge")
             seen.add(step.type)
             if step.type == "critique_revision" and step.verify:
                 seen.add("label")  # verified revisions are pairs too
         return self
+
+
+def _needed(step: Any) -> tuple[str, ...]:
+    """Types of which one must come before the step; none where it needs nothing."""
+    match step:
+        case SFTStep():
+            return ("critique_revision",)
+        case DPOStep() | RewardModelStep():
+            return ("label",)
+        case PPOStep() if any(isinstance(term, RewardModelTerm) for term in step.rewards):
+            return ("reward_model",)
+        case EvaluateStep():
+            return ("dpo", "ppo", "sft")
+        case _:
+            return ()
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:

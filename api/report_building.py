@@ -47,14 +47,15 @@ def build_report(run: Run, evidence: Evidence) -> Report:
     """The report; behaviour is read where the oracle knows the prompts, rewards where the constitution has rules."""
     readings = _readings(evidence) if is_agora(run.recipe.prompts.eval) else {}
     behaviours = {side: behaviour(found, evidence.texts(side)) for side, found in readings.items()}
-    trained, labelled = run.latest("dpo"), run.latest("label")
-    pairs = list(read_pairs(run.artifacts["pairs"].path))
+    method = (run.latest_name("dpo", "ppo", "sft") or "").partition("-")[2]
+    trained, labelled = run.latest("dpo", "reward_model"), run.latest("label", "critique_revision")
+    pairs = list(read_pairs(run.artifacts["pairs"].path)) if "pairs" in run.artifacts else []
     curves = {"after": "model", "control": "control"}
     divergence = evidence.divergences["after"]
     held_out = evidence.contests.get(("held_out_judge", "after"))
     return Report(
         title=run.recipe.name,
-        method="dpo",
+        method=method,
         policy=run.recipe.policy,
         judge=run.recipe.judge,
         constitution=constitution_text(run.constitution),
@@ -68,7 +69,10 @@ def build_report(run: Run, evidence: Evidence) -> Report:
         kl_standard_error=divergence["standard_error"],
         flags=flags(behaviours["before"], behaviours["after"]) if behaviours else (),
         pairs=summarise_pairs(
-            pairs, trained_on=trained["pairs"], discards=labelled["discards"], dropped=trained["dropped"]
+            pairs,
+            trained_on=trained.get("pairs", 0),
+            discards=labelled.get("discards", {}),
+            dropped=trained.get("dropped", {}),
         ),
         training={side: read_curve(run.artifacts[name].path) for side, name in curves.items() if name in run.artifacts},
         examples=pick_examples(_examples(evidence, readings)),

@@ -8,10 +8,19 @@ from typing import Any, Protocol
 
 from api import digests
 from api.accounts import Accounts
-from api.children import Train
+from api.children import Progress, Train
 from api.events import Emit, Event
 from api.judging import judge_digest
-from api.recipes import CritiqueRevisionStep, DPOStep, EvaluateStep, LabelStep, Recipe
+from api.recipes import (
+    CritiqueRevisionStep,
+    DPOStep,
+    EvaluateStep,
+    LabelStep,
+    PPOStep,
+    Recipe,
+    RewardModelStep,
+    SFTStep,
+)
 from api.registry import Models
 from constitution.digest import content_hash
 from constitution.document import Constitution
@@ -19,7 +28,7 @@ from critic.recall import Recalling, Texts
 from solon.settings import Settings
 from solon.templates import JUDGE_TEMPLATES, template_hash
 
-AnyStep = CritiqueRevisionStep | LabelStep | DPOStep | EvaluateStep
+AnyStep = CritiqueRevisionStep | SFTStep | LabelStep | RewardModelStep | PPOStep | DPOStep | EvaluateStep
 
 _LEAST_BETWEEN_TICKS_S = 0.2
 
@@ -54,9 +63,13 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     """Time that each step took when it was done, by step name."""
 
-    def latest(self, kind: str) -> dict[str, Any]:
-        """The result of the latest step of this type."""
-        return next(self.results[name] for name in reversed(self.results) if name.endswith(f"-{kind}"))
+    def latest(self, *kinds: str) -> dict[str, Any]:
+        """The result of the latest step of one of these types; empty where there was none."""
+        return self.results.get(self.latest_name(*kinds) or "", {})
+
+    def latest_name(self, *kinds: str) -> str | None:
+        """The name of the latest step of one of these types."""
+        return next((name for name in reversed(self.results) if name.partition("-")[2] in kinds), None)
 
     def critic_digests(self) -> dict[str, str]:
         """Digests of all that decides a label besides the completions."""
@@ -71,9 +84,32 @@ class Run:
         """A registered model that writes, running."""
         return self.accounts.policy(await self.models.chat(name), self.texts)
 
+    async def policy(self) -> Recalling:
+        """The policy as the steps so far have made it, running."""
+        made = self.artifacts.get("model")
+        if made is None:
+            return await self.writer(self.recipe.policy)
+        name = f"{made.path.parent.name}-policy"
+        await self.models.serve({name: made.path})
+        return self.accounts.policy(await self.models.chat(name), None)
+
+    def policy_path(self) -> Path:
+        """Directory of the same."""
+        made = self.artifacts.get("model")
+        return self.settings.model(self.recipe.policy, "policy").directory() if made is None else made.path
+
     def policy_digest(self) -> str:
+        """Digest of the same."""
+        made = self.artifacts.get("model")
+        return self.base_digest() if made is None else made.digest
+
+    def base_digest(self) -> str:
         """Digest of the policy that the recipe begins with."""
         return digests.of_model(self.settings.model(self.recipe.policy, "policy"))
+
+    def unfinished(self, folder: Path) -> Path:
+        """Where the training of a step keeps its checkpoints until it is done; it outlives the step's own folder."""
+        return self.out / "unfinished" / folder.name
 
 
 @dataclass(frozen=True)
@@ -92,6 +128,14 @@ class Ticks:
         self._step = step
         self._emit = emit
         self._last = 0.0
+
+    def steps(self, *shown: str) -> Progress:
+        """What a training reports to, with those of its metrics that are to be shown."""
+
+        def progress(step: int, steps: int, metrics: dict[str, float]) -> None:
+            self(step, steps, "", {name: metrics[name] for name in shown if name in metrics})
+
+        return progress
 
     def __call__(
         self, done: int, total: int | None, message: str = "", metrics: Mapping[str, float] | None = None

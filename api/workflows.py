@@ -2,6 +2,7 @@
 
     OUT/recipe.yaml               the recipe with its overrides
     OUT/texts.jsonl               what registered models wrote, so that nothing is written twice
+    OUT/unfinished/               checkpoints of a training that was stopped
     OUT/01-label/step.json, ...   each step: digests of its inputs and outputs, its result, its time
     OUT/report.html, report.json  copies of the latest evaluation
 
@@ -29,8 +30,11 @@ from api.events import Emit, Event
 from api.judging import check_judge
 from api.label_step import Label
 from api.libraries import load_constitution
+from api.ppo_step import PPO
 from api.recipes import Recipe
 from api.registry import Models, opened
+from api.reward_step import RewardModel
+from api.sft_step import SFT
 from api.steps import AnyStep, Artifact, Run, Ticks, Work
 from constitution.weighting import weighted
 from critic.recall import Texts
@@ -43,6 +47,9 @@ from solon.spending import Cap
 WORK: dict[str, Work] = {
     "critique_revision": CritiqueRevision(),
     "label": Label(),
+    "sft": SFT(),
+    "reward_model": RewardModel(),
+    "ppo": PPO(),
     "dpo": DPO(),
     "evaluate": Evaluate(),
 }

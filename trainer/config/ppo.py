@@ -36,6 +36,13 @@ class KLControl(Strict):
     update_kl_per_sequence: Positive | None = None
     """Nats between the policy that sampled and the one in training: beyond, the rest of a step's passes is left out."""
 
+    @model_validator(mode="after")
+    def a_target_needs_a_start(self) -> Self:
+        """The settings, if an adapting beta has something to adapt."""
+        if self.target_kl_per_sequence is not None and self.beta == 0:
+            raise ValueError("`target_kl_per_sequence` needs a `beta` above 0 to begin with")
+        return self
+
 
 class PPOMethod(Strict):
     """Proximal policy optimisation with a KL penalty against the reference (arXiv:1707.06347, 1909.08593): settings."""
@@ -101,12 +108,16 @@ class PPOMethod(Strict):
     """Of the negative log-likelihood per token of text from `ptx` (InstructGPT's gamma), against forgetting."""
 
     @model_validator(mode="after")
-    def batches_fit(self) -> Self:
-        """The settings, if a step divides into minibatches and these into whole episodes."""
+    def parts_fit(self) -> Self:
+        """The settings, if a minibatch fits a step and the critic fits the rest."""
         if self.minibatch > self.episodes:
             raise ValueError("`minibatch` is larger than `episodes`")
         if self.lora is not None and self.critic == "head":
             raise ValueError("`critic: head` needs all weights trained; take `policy` with `lora`")
+        if self.critic_warmup and self.critic == "head":
+            raise ValueError(
+                "`critic: head` shares the policy's weights, so it cannot be trained before; drop `critic_warmup`"
+            )
         return self
 
 

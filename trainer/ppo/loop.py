@@ -39,7 +39,7 @@ class PPO:
             if self._states is not None and (step + 1) % config.save_every == 0:
                 self._states.save(done)
             progress(step + 1, config.steps, done[-1])
-        return "kl" if _too_far(done[-1], config) and len(done) < config.steps else "all steps"
+        return "all steps"
 
     def _step(self, step: int) -> dict[str, float]:
         """The metrics of one step."""

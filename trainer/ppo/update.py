@@ -134,13 +134,14 @@ class Update:
         )
         said = self._networks.say(batch, entropy=bool(config.entropy_weight))
         policy = policy_loss(said.logps, old_logps, advantages, mask, config.clip)
-        loss = policy.loss / tokens if train_actor else 0.0 * policy.loss
+        loss = policy.loss / tokens
         if said.entropy is not None:
-            loss = loss - config.entropy_weight * said.entropy.sum() / tokens * train_actor
+            loss = loss - config.entropy_weight * said.entropy.sum() / tokens
             seen.entropy += float(said.entropy.detach().sum())
         values = said.values
         if values is None:
-            _finite(loss).backward()
+            if train_actor:
+                _finite(loss).backward()
             values, weight, loss = self._networks.values(batch), 1.0, 0.0
         else:
             weight = config.value_weight
@@ -174,7 +175,7 @@ class Update:
                     f"the gradient became {norm.item()} in step {step + 1}", remedy="lower learning_rate"
                 )
             norms[name] = norm.item()
-            if name == "critic" or self._networks.head is not None or step >= self._config.critic_warmup:
+            if name == "critic" or step >= self._config.critic_warmup:
                 optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         return norms

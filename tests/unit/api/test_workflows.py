@@ -18,9 +18,12 @@ from solon.chat import ChatModel, ChatReply
 from solon.documents import override, validated
 from solon.errors import BudgetSpent, Conflict, CoverageTooLow, InvalidInput, NotFound, TrainingFailed
 from solon.fakes import Call, ScriptedChat, first_slot_judge, keyword_judge, text_reply
+from solon.records import Completion, Prompt
 from solon.settings import Settings
-from trainer.config import DPOConfig, KLConfig
+from trainer.config import AnyConfig, DPOConfig, KLConfig, PPOConfig, RewardConfig, RewardModelSource, SFTConfig
+from trainer.data import read_samples
 from trainer.report import Report
+from trainer.rewards.sources import opened
 
 RECIPE: dict[str, Any] = {
     "name": "tiny",
@@ -64,10 +67,10 @@ class Trainer:
     """Makes model directories, and measures a divergence of 2 nats for the model and 1 for the control."""
 
     def __init__(self, fails: str = "") -> None:
-        self.configs: list[DPOConfig | KLConfig] = []
+        self.configs: list[AnyConfig] = []
         self.fails = fails
 
-    async def __call__(self, config: DPOConfig | KLConfig, where: Path, progress: Progress) -> dict[str, Any]:
+    async def __call__(self, config: AnyConfig, where: Path, progress: Progress) -> dict[str, Any]:
         """The fields of a `done` event."""
         self.configs.append(config)
         if self.fails == config.type:
@@ -78,7 +81,10 @@ class Trainer:
             nats = 1.0 if config.policy.name == "control" else 2.0
             return {"result": {"kl_nats": nats, "standard_error": 0.1}}
         config.output.mkdir(parents=True)
-        (config.output / "config.json").write_text(json.dumps({"shuffled": config.shuffle_labels, "beta": config.beta}))
+        told = config.model_dump(
+            mode="json", exclude={"output", "pairs", "model", "rows", "prompts", "rewards", "state"}
+        )
+        (config.output / "config.json").write_text(json.dumps(told))
         (config.output / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n')
         return {"pairs": 3, "dropped": {}, "metrics": {"loss": 0.5}}
 
@@ -167,7 +173,7 @@ async def test_the_control_is_the_same_training_on_shuffled_labels(run: Runs):
     await run()
     main, control = [config for config in run.trainer.configs if isinstance(config, DPOConfig)]
     assert (main.shuffle_labels, control.shuffle_labels) == (False, True)
-    changed = {"shuffle_labels": False, "output": main.output}
+    changed = {"shuffle_labels": False, "output": main.output, "state": main.state}
     assert control.model_copy(update=changed) == main
 
 
@@ -240,6 +246,75 @@ async def test_revisions_that_win_are_pairs_to_train_on(run: Runs):
     assert config.pairs == run.out / "01-critique_revision" / "critiques.pairs.jsonl"
     await run(steps)
     assert run.steps("step_skipped") == ["01-critique_revision", "02-dpo"]
+
+
+CAI = (
+    "steps=[{type: critique_revision, rounds: 1}, {type: sft}, {type: label, candidates: 2}, {type: reward_model},"
+    " {type: ppo, steps: 3}, {type: evaluate}]"
+)
+
+
+async def test_constitutional_ai_runs_from_critique_to_ppo_each_step_on_what_the_last_one_made(run: Runs):
+    def script(call: Call) -> ChatReply:
+        response = call.between("RESPONSE")
+        if "critique only" in call.text:
+            return text_reply("It is bad.")
+        return text_reply("a bad answer" if response is None else f"{response} good good")
+
+    run.models.policy = ScriptedChat("critic", script)
+    run.models.trained["model"] = policy("good", "bad")
+    summary = await run(CAI)
+    sft, reward, ppo = run.trainer.configs[:3]
+    assert isinstance(sft, SFTConfig)
+    assert isinstance(reward, RewardConfig)
+    assert isinstance(ppo, PPOConfig)
+    assert [row.completion.text for row in read_samples(sft.rows)] == ["a bad answer good good"] * 6
+    assert sft.model.name == "starter"
+    assert reward.model == ppo.model == run.out / "02-sft" / "model"
+    assert reward.pairs == run.out / "03-label" / "pairs.jsonl"
+    (source,) = ppo.rewards
+    assert isinstance(source, RewardModelSource)
+    assert source.path == run.out / "04-reward_model" / "reward_model"
+    assert len(ppo.prompts.read_text().splitlines()) == 6
+    assert ppo.state == run.out / "unfinished" / "05-ppo"
+    report = Report.model_validate_json((run.out / "report.json").read_bytes())
+    assert report.method == "ppo"
+    assert summary["steps"]["03-label"]["prompts"] == 6
+    assert run.models.trained["model"].calls > 6
+    await run(CAI)
+    assert len(run.steps("step_skipped")) == 6
+
+
+async def test_a_change_of_a_late_step_redoes_no_early_one(run: Runs):
+    steps = "steps=[{type: label, candidates: 2}, {type: reward_model}, {type: ppo, steps: 3}]"
+    await run(steps)
+    await run(steps, "steps.2.kl={beta: 0.2}")
+    assert run.steps("step_skipped") == ["01-label", "02-reward_model"]
+    assert run.steps("step_started") == ["03-ppo"]
+
+
+async def test_rules_are_served_to_the_training_child_as_a_reward(run: Runs, tmp_path: Path):
+    prompts = tmp_path / "openings.jsonl"
+    prompts.write_text('{"prompt": "There was a cat."}\n')
+    found: list[list[float | None]] = []
+
+    async def train(config: AnyConfig, where: Path, progress: Progress) -> dict[str, Any]:
+        assert isinstance(config, PPOConfig)
+        (service,) = opened(config.rewards)
+        prompt = Prompt.model_validate_json(config.prompts.read_text())
+        texts = ("They were kind and shared.", "It was a scary monster.")
+        items = [(prompt, Completion(text=text)) for text in texts]
+        found.append(list(await asyncio.to_thread(service.scores, items)))
+        return await run.trainer(config, where, progress)
+
+    values = {"constitution": "stories", "judge": None, "prompts": {"train": str(prompts)}}
+    steps = [{"type": "ppo", "rewards": [{"type": "rules"}]}]
+    recipe = validated(Recipe, RECIPE | values | {"steps": steps}, "test")
+    await align(recipe, run.settings, run.out, run.events.append, models=run.models, train=train)
+    ((kind, scary),) = found
+    assert kind is not None
+    assert scary is not None
+    assert kind > 0 > scary
 
 
 async def test_rules_alone_need_no_judge(run: Runs, tmp_path: Path):
