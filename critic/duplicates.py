@@ -3,7 +3,7 @@
 Two pairs are near-duplicates when their prompts are and their completions are, in whichever order these are listed. The
 first one is kept. A pair is compared with kept pairs only, so nothing is found when the result is searched again.
 
-Memory: about 2 KB for each kept pair, however long its texts are.
+Memory: some 4 KB for each kept pair, however long its texts are.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ NEAR_DUPLICATE: Final = "near_duplicate"
 THRESHOLD: Final = 0.8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Kept:
     id: str
     prompt: Sketch
