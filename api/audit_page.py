@@ -99,14 +99,14 @@ def percent(share: float) -> str:
 
 
 def show(found: Mapping[str, Any] | None, *, share: bool = False) -> str:
-    """A measured value with its interval, a dash where there is none."""
+    """A measured value with its interval, which breaks between the two only; a dash where there is none."""
     if found is None:
         return "\u2013"
     values = [found["value"], found["low"], found["high"]]
     if share:
-        return f"{percent(values[0])} ({100 * values[1]:.1f} to {100 * values[2]:.1f})"
+        return f"{percent(values[0])} ({100 * values[1]:.1f}\u00a0to\u00a0{100 * values[2]:.1f})"
     value, low, high = (f"{each:.2f}".replace("-", "\u2212") for each in values)
-    return f"{value} ({low} to {high})"
+    return f"{value} ({low}\u00a0to\u00a0{high})"
 
 
 def _interval(found: Mapping[str, Any]) -> Interval:

@@ -11,7 +11,10 @@ R = TypeVar("R")
 
 async def together(work: Iterable[Coroutine[Any, Any, R]]) -> list[R]:
     """The results of all of `work`, in its order; when one fails, the others are cancelled before that is raised."""
-    tasks = [asyncio.ensure_future(each) for each in work]
+    coroutines = list(work)
+    if len(coroutines) < 2:  # most often one: it needs no task of its own
+        return [await each for each in coroutines]
+    tasks = [asyncio.ensure_future(each) for each in coroutines]
     try:
         return await asyncio.gather(*tasks)
     except BaseException:

@@ -17,6 +17,7 @@ def dialogue(messages: tuple[Message, ...]) -> str:
     return conversation([Message(role=message.role, content=neutralise(message.content)) for message in messages])
 
 
+@lru_cache(maxsize=256)
 def framed(text: str, labels: tuple[str, str]) -> str:
     """A completion as it stands between [label] and [/label]: it can close neither frame."""
     text = neutralise(text)
@@ -28,6 +29,7 @@ def _markers(labels: tuple[str, str]) -> re.Pattern[str]:
     return re.compile(rf"\[\s*(/?)\s*({'|'.join(re.escape(label) for label in labels)})\s*\]")
 
 
+@lru_cache(maxsize=1024)  # of principles and questions, for every comparison
 def one_line(text: str) -> str:
     """`text` with every run of white space as one space, so that wrapping it differently changes nothing."""
     return " ".join(text.split())

@@ -40,6 +40,7 @@ class Labeller:
     """Those that `constitution` was read with, for provenance."""
     _rules: RuleSet | None = field(init=False)
     _made_by: Provenance = field(init=False)
+    _made_of_given: Provenance = field(init=False)
 
     def __post_init__(self) -> None:
         rules = RuleSet(self.constitution) if self.constitution.rules else None
@@ -49,7 +50,10 @@ class Labeller:
                 f"the constitution {self.constitution.id!r} needs a judge", field="judge", remedy="name a judge model"
             )
         object.__setattr__(self, "_rules", rules)
-        object.__setattr__(self, "_made_by", self._provenance(asks))
+        made_by = self._provenance(asks)
+        sampling = {who: values for who, values in made_by.sampling.items() if who != "policy"}
+        object.__setattr__(self, "_made_by", made_by)
+        object.__setattr__(self, "_made_of_given", made_by.model_copy(update={"policy": None, "sampling": sampling}))
 
     def principles(self, prompt: Prompt) -> tuple[Principle, ...]:
         """The principles that apply to a prompt."""
@@ -128,8 +132,7 @@ class Labeller:
     def _made_of(self, comparison: Comparison) -> Provenance:
         if any(each.finish_reason != "given" for each in (comparison.a, comparison.b)):
             return self._made_by
-        sampling = {who: values for who, values in self._made_by.sampling.items() if who != "policy"}
-        return self._made_by.model_copy(update={"policy": None, "sampling": sampling})
+        return self._made_of_given
 
     def _id(self, comparison: Comparison, key: Sequence[str | int]) -> str:
         """The same for the same comparison under the same constitution, judge and seed."""
@@ -224,7 +227,12 @@ def origin(constitution: Constitution, templates: Sequence[str]) -> Provenance:
 def spent(provenance: Provenance, usage: Usage) -> Provenance:
     """The provenance with what `usage` cost added to it."""
     return provenance.model_copy(
-        update={field: getattr(provenance, field) + value for field, value in asdict(usage).items()}
+        update={
+            "prompt_tokens": provenance.prompt_tokens + usage.prompt_tokens,
+            "completion_tokens": provenance.completion_tokens + usage.completion_tokens,
+            "judge_calls": provenance.judge_calls + usage.judge_calls,
+            "cache_hits": provenance.cache_hits + usage.cache_hits,
+        }
     )
 
 

@@ -202,6 +202,7 @@ class _Summary:
         self.flags: Counter[str] = Counter()
         self.principle_hashes: dict[str, str] = {}
         self.made_of: dict[str, dict[str, Any]] = {}
+        self._latest: Provenance | None = None
 
     def add(self, item: PreferencePair | Discard) -> None:
         if isinstance(item, Discard):
@@ -210,8 +211,12 @@ class _Summary:
         self.rows += 1
         self.statuses[item.status.value] += 1
         self.flags.update(item.flags)
-        self.principle_hashes |= item.provenance.principle_hashes
-        for field, value in _made_of(item.provenance).items():
+        made = item.provenance
+        if self._latest is not None and all(getattr(made, name) is getattr(self._latest, name) for name in _SOURCES):
+            return  # most pairs are made by what made the one before
+        self._latest = made
+        self.principle_hashes |= made.principle_hashes
+        for field, value in _made_of(made).items():
             self.made_of.setdefault(field, {}).setdefault(json.dumps(value, sort_keys=True), value)
 
     def manifest(self, file: str, sha256: str, about: dict[str, Any], spend: dict[str, dict[str, Any]]) -> Manifest:
@@ -227,6 +232,21 @@ class _Summary:
             about=about,
             spend=spend,
         ).model_copy(update=sources)
+
+
+_SOURCES = (
+    "constitution",
+    "constitution_version",
+    "constitution_hash",
+    "principle_hashes",
+    "weights",
+    "template_hash",
+    "judge",
+    "policy",
+    "sampling",
+    "seed",
+)
+"""Fields of a provenance that a manifest is made of."""
 
 
 def _made_of(provenance: Provenance) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import httpx2
 import stamina
 
+from solon import __version__
 from solon.breaker import Breaker, Notice
 from solon.errors import Failed, InvalidInput, ModelUnavailable
 from solon.lanes import Lanes
@@ -103,17 +104,14 @@ class Endpoint:
             ) from error
         self._has_answered = False
         self._breaker = Breaker(name, first_wait_s=retry.first_wait_s * 2, notice=notice)
-        self._http = httpx2.AsyncClient(
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            timeout=httpx2.Timeout(connect=_CONNECT_TIMEOUT_S, read=timeout_s, write=timeout_s, pool=None),
-            follow_redirects=False,
-            trust_env=False,
-            transport=transport or Lanes(tls=self._base.scheme == "https"),
-        )
+        self._headers = {"Accept": "application/json", "User-Agent": f"solon/{__version__}"}
+        self._headers |= {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._timeout = {"connect": _CONNECT_TIMEOUT_S, "read": timeout_s, "write": timeout_s, "pool": None}
+        self._transport = transport or Lanes(tls=self._base.scheme == "https")
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._http.aclose()
+        await self._transport.aclose()
 
     def beside(self, path: str) -> str:
         """URL of a route beside the /v1 that the base URL ends in, such as vLLM's `/classify`."""
@@ -164,7 +162,11 @@ class Endpoint:
     async def _one(self, url: str, body: dict[str, Any], down: Callable[[], None]) -> httpx2.Response:
         """One attempt; `down` is called where it found no server."""
         try:
-            response = await self._http.post(url, json=body)
+            timeout = {"timeout": self._timeout}
+            request = httpx2.Request("POST", url, headers=self._headers, json=body, extensions=timeout)
+            response = await self._transport.handle_async_request(request)  # a client's redirects, cookies and
+            response.request = request  # proxies are not wanted here, and its layers cost more than the request
+            await response.aread()
         except (httpx2.ConnectError, httpx2.ConnectTimeout):
             down()
             raise

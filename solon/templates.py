@@ -47,10 +47,12 @@ def _compiled(name: str):  # noqa: ANN202 - jinja2.Template, private
 
 def render(name: str, **values: str) -> tuple[Message, Message]:
     """The system and user messages of template `name`; a missing value raises `jinja2.UndefinedError`."""
-    return (
-        Message(role="system", content=source("system").strip()),
-        Message(role="user", content=_compiled(name).render(**values).strip()),
-    )
+    return _system(), Message(role="user", content=_compiled(name).render(values).strip())
+
+
+@cache
+def _system() -> Message:
+    return Message(role="system", content=source("system").strip())
 
 
 def conversation(messages: Sequence[Message]) -> str:

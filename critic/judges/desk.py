@@ -44,12 +44,12 @@ class Desk:
         measure: Callable[[], Awaitable[Reading]],
     ) -> Reading:
         """The cached reading of this question, or what `measure` brings back, which is cached."""
-        key = judgement_key(
-            model=self.model.model, revision=self.version, sampling=sampling, labels=labels, messages=messages
-        )
         if self.cache is None:
             reading = await self._new(measure)
         else:
+            key = judgement_key(
+                model=self.model.model, revision=self.version, sampling=sampling, labels=labels, messages=messages
+            )
             lock = self.locks.setdefault(key, asyncio.Lock())
             async with lock:
                 reading = self.cache.get(key)
