@@ -11,7 +11,7 @@ from api import prompts
 from api.judging import check_judge, open_judge
 from api.labelling import LabelRequest
 from api.libraries import load_constitution
-from api.recipes import CritiqueRevisionStep, DPOStep, EvaluateStep, LabelStep, Recipe
+from api.recipes import CritiqueRevisionStep, DPOStep, EvaluateStep, LabelStep, PPOStep, Recipe
 from api.steps import AnyStep
 from api.store.judgements import JudgementStore
 from constitution.document import Constitution
@@ -84,7 +84,13 @@ async def estimate_recipe(recipe: Recipe, settings: Settings) -> dict[str, Any]:
         for number, step in enumerate(recipe.steps, start=1):
             for line in await work.step(step):
                 lines.append(replace(line, step=f"{number:02}-{line.step}"))
-    return _summary(lines, settings)
+    unknown = [f"{number:02}-ppo" for number, step in enumerate(recipe.steps, 1) if _asks_in_training(step)]
+    return _summary(lines, settings) | {"not_estimated": unknown}
+
+
+def _asks_in_training(step: AnyStep) -> bool:
+    """Whether rules or judge are asked while it trains; how often depends on what the policy writes."""
+    return isinstance(step, PPOStep) and step.asks_critic
 
 
 @dataclass(frozen=True)
@@ -276,6 +282,8 @@ def show_estimate(summary: dict[str, Any], *, as_json: bool = False) -> None:
     print_table(table)
     write("Calls as a range depend on what policy and judge answer. Tokens and money are for the most of them; those")
     write("written are what the requests allow. A server with a prefix cache computes `shared` prompt tokens once.")
+    for step in summary.get("not_estimated", []):
+        write(f"Not estimated: what {step} asks while it trains")
     write(f"In all: {_money(summary['cost_usd'])}")
 
 
