@@ -10,14 +10,14 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from distilabel.models import OpenAILLM
 from distilabel.pipeline import Pipeline
-from distilabel.steps import LoadDataFromDicts
+from distilabel.steps import LoadDataFromDicts, StepInput
 from distilabel.steps.tasks import Task
+from distilabel.typing import StepOutput
 
 
 class Judge(Task):
@@ -43,7 +43,7 @@ class Judge(Task):
         """The token."""
         return {"verdict": output}
 
-    def process(self, inputs: Any) -> Iterator[Any]:
+    def process(self, inputs: StepInput) -> StepOutput:  # the hints are how distilabel wires steps
         """A batch; when it began and ended is written down."""
         began = time.time()
         for batch in super().process(inputs):
@@ -66,7 +66,7 @@ def main() -> None:
                 api_key="none",
                 generation_kwargs={"max_new_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": 20},
             )
-            load >> Judge(llm=llm, times=str(times), input_batch_size=int(batch))
+            load.connect(Judge(llm=llm, times=str(times), input_batch_size=int(batch)))
         made = pipeline.run(use_cache=False)
         missing = sum(row["verdict"] is None for row in made["default"]["train"])
         if missing:
