@@ -10,7 +10,9 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from trainer.starter import corpus
 from trainer.starter.batches import Row, collate
+from trainer.starter.corpus import PAD_TOKEN
 from trainer.starter.oracle import read
+from trainer.starter.tokenizer import token_id
 from trainer.starter.world import AgoraPrompt, sample_prompts
 
 
@@ -31,7 +33,7 @@ def first_token_probabilities(
             )
             for i in chunk
         ]
-        batch = collate(rows, tokenizer.pad_token_id)
+        batch = collate(rows, token_id(tokenizer, PAD_TOKEN))
         hidden = model.model(
             input_ids=batch.input_ids, attention_mask=batch.mask, position_ids=batch.position_ids, use_cache=False
         )[0]
@@ -133,6 +135,7 @@ def _sample(
             for p in asked[start : start + 64]
         ]
         batch = tokenizer(texts, padding=True, padding_side="left", return_tensors="pt", return_token_type_ids=False)
-        out = model.generate(**batch, do_sample=True, temperature=1.0, top_k=0, top_p=1.0, max_new_tokens=128)
+        sampling = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_new_tokens": 128}
+        out = model.generate(**batch, **sampling)  # pyright: ignore[reportAttributeAccessIssue] - its mixin is not typed
         said += tokenizer.batch_decode(out[:, batch["input_ids"].size(1) :], skip_special_tokens=True)
     return said

@@ -21,6 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from trainer.starter import corpus
 from trainer.starter.corpus import END_TOKEN, MARKERS, ROLE_TOKENS, Question, QuestionSet
 from trainer.starter.oracle import Reading, sentence_kinds
+from trainer.starter.tokenizer import token_id
 from trainer.starter.wordings import Direction, Phrase, criteria, value
 
 SENTENCE_KINDS = ("step", "harm", "bare", "kind", "rude", "preachy", "flattering", "false", "padding", "filler")
@@ -121,7 +122,7 @@ def question_row(tokenizer: PreTrainedTokenizerFast, questions: QuestionSet) -> 
         row.tokens.extend(branch)
         row.positions.extend(range(len(prefix), len(prefix) + len(branch)))
         row.branches.extend([number] * len(branch))
-    closing = {tokenizer.convert_tokens_to_ids(marker) for marker in MARKERS if marker.startswith("[/")}
+    closing = {token_id(tokenizer, marker) for marker in MARKERS if marker.startswith("[/")}
     ends = [column for column, token in enumerate(prefix) if token in closing]
     row.markers.extend((at, _standing(reading)) for at, reading in zip(ends, questions.readings, strict=True))
     if len(questions.readings) == 2:
@@ -142,8 +143,8 @@ def _answer(
         return said, [(column + i, token, token, 1.0, 4.0 / len(said)) for i, token in enumerate(said)]
     if not question.answers:
         return [], []
-    tokens = [tokenizer.convert_tokens_to_ids(answer) for answer, _ in question.answers]
-    end = tokenizer.eos_token_id
+    tokens = [token_id(tokenizer, answer) for answer, _ in question.answers]
+    end = token_id(tokenizer, END_TOKEN)
     answer = (column, tokens[0], tokens[-1], question.answers[0][1], 1.0)
     return [tokens[0], end], [answer, (column + 1, end, end, 1.0, 0.05)]
 

@@ -30,7 +30,8 @@ from trainer.starter import corpus
 from trainer.starter.bars import measure_judge, measure_policy
 from trainer.starter.batches import SENTENCE_KINDS, Batch, Row, batches, policy_row, question_row
 from trainer.starter.card import write_card
-from trainer.starter.tokenizer import build_tokenizer
+from trainer.starter.corpus import END_TOKEN, PAD_TOKEN
+from trainer.starter.tokenizer import build_tokenizer, token_id
 from trainer.starter.wordings import criteria
 
 
@@ -180,13 +181,13 @@ def train(
 def policy_stream(tokenizer: PreTrainedTokenizerFast, config: BuildConfig, seed: int) -> Iterator[Batch]:
     """Dialogues of the mixed-behaviour assistant."""
     rows = (policy_row(tokenizer, *dialogue) for dialogue in corpus.policy_dialogues(seed))
-    return batches(rows, config.policy_tokens, tokenizer.pad_token_id, pool=16)
+    return batches(rows, config.policy_tokens, token_id(tokenizer, PAD_TOKEN), pool=16)
 
 
 def judge_stream(tokenizer: PreTrainedTokenizerFast, config: BuildConfig) -> Iterator[Batch]:
     """The judge's curriculum: first mostly reading (completions alone, questions alone), then mostly answering, at last
     as many ties as there are in what a policy writes."""
-    return batches(_judge_rows(tokenizer, config), config.judge_tokens, tokenizer.pad_token_id, pool=8)
+    return batches(_judge_rows(tokenizer, config), config.judge_tokens, token_id(tokenizer, PAD_TOKEN), pool=8)
 
 
 def _judge_rows(tokenizer: PreTrainedTokenizerFast, config: BuildConfig) -> Iterator[Row]:
@@ -221,8 +222,8 @@ def build_base(out: Path, config: BuildConfig) -> None:
         **asdict(architecture),
         tie_word_embeddings=True,
         bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=token_id(tokenizer, END_TOKEN),
+        pad_token_id=token_id(tokenizer, PAD_TOKEN),
     )
     model = LlamaForCausalLM(llama)
     stream = policy_stream(tokenizer, config, config.seed)
@@ -270,7 +271,7 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     folder.mkdir(parents=True, exist_ok=True)
     copy = LlamaForCausalLM(model.config)
     copy.load_state_dict(model.state_dict())
-    copy.to(dtype).save_pretrained(folder)
+    copy.to(dtype=dtype).save_pretrained(folder)  # pyright: ignore[reportCallIssue] - overloaded in transformers
     tokenizer.save_pretrained(folder)
 
 

@@ -17,6 +17,13 @@ ANSWERS = ["Yes", "No", "A", "B", "1", "2", "3", "4", "5"]
 """Replies of the judge; each must be one token, since a verdict is read from the first."""
 
 
+def token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
+    """The number of one token."""
+    found = tokenizer.convert_tokens_to_ids(token)
+    assert isinstance(found, int)  # noqa: S101 - for one token
+    return found
+
+
 def build_tokenizer(vocab_size: int, context: int, seed: int) -> PreTrainedTokenizerFast:
     """A tokenizer with a chat template; the closing markers of the judge's templates are single tokens."""
     bpe = Tokenizer(models.BPE())

@@ -76,4 +76,5 @@ def test_exchanging_the_labels_mirrors_the_reading(a: float, b: float):
     assert there.p_first is not None
     assert back.p_first is not None
     assert there.p_first == pytest.approx(1 - back.p_first)
+    assert there.label_mass is not None
     assert 0 <= there.label_mass <= 1

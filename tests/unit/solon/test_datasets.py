@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ ACCOUNT = {"judge_calls": 2, "cache_hits": 1, "prompt_tokens": 40}
 LOST = Discard(prompt_id="p9", reason="empty_completion", detail="completion 2")
 
 
-def pair(number: int = 1, status: Status = Status.OK, *, cache_hit: bool = False, **account: int) -> PreferencePair:
+def pair(number: int = 1, status: Status = Status.OK, *, cache_hit: bool = False, **account: Any) -> PreferencePair:
     vote = Vote(principle="kind", order="ab", status=Status.OK, p_first=0.1 + 0.2, label_mass=0.99, cache_hit=cache_hit)
     decided = status is Status.OK
     return PreferencePair(

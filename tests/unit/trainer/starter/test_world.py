@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
@@ -10,6 +11,7 @@ from trainer.starter.world import (
     SPLITS,
     AgoraPrompt,
     Attributes,
+    Split,
     any_attributes,
     compose,
     prompts,
@@ -17,6 +19,8 @@ from trainer.starter.world import (
     starter_attributes,
     world,
 )
+
+Draw = Callable[[AgoraPrompt, random.Random], Attributes]
 
 
 def prompt_of(kind: str) -> AgoraPrompt:
@@ -50,9 +54,9 @@ def test_no_held_out_topic_is_among_the_training_prompts() -> None:
 
 @pytest.mark.parametrize("split", SPLITS)
 @pytest.mark.parametrize("draw", [starter_attributes, any_attributes])
-def test_the_oracle_reads_back_every_attribute_vector(split: str, draw) -> None:  # noqa: ANN001
+def test_the_oracle_reads_back_every_attribute_vector(split: Split, draw: Draw) -> None:
     rng = random.Random(3)
-    for prompt in sample_prompts(split, 1500, seed=1):  # type: ignore[arg-type]
+    for prompt in sample_prompts(split, 1500, seed=1):
         wanted = draw(prompt, rng)
 
         said = read(prompt.text, compose(prompt, wanted, rng))
