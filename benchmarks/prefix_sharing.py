@@ -192,27 +192,35 @@ async def distilabel(url: str, text: Constitution, given: Sequence[Row], python:
 
 
 async def compare(options: argparse.Namespace, folder: Path) -> None:
-    """Start the server and print the rates, each as soon as it is known."""
-    model = folder / "model"
-    parameters = random_llama(model)
+    """Start the server, or take the one that is named, and print the rates."""
+    if options.url:
+        print(f"{processors()}; {options.url}", flush=True)
+        await measure(options, options.url, folder)
+        return
+    parameters = random_llama(folder / "model")
+    async with served(folder / "model", options.vllm, folder / "vllm.log") as url:
+        print(f"{processors()}; {parameters / 1e6:.1f} M parameters", flush=True)
+        await measure(options, url, folder)
+
+
+async def measure(options: argparse.Namespace, url: str, folder: Path) -> None:
+    """The sides one after the other, those of the first two in alternating rounds."""
     text = judging_only(load("harmlessness-16"), 16)
-    async with served(model, options.vllm, folder / "vllm.log") as url:
-        warm = await ours(url, text, rows(1, "warm"))
-        mean = warm.prompt_tokens / warm.calls
-        print(f"{processors()}; {parameters / 1e6:.1f} M parameters; {mean:.0f} tokens a prompt", flush=True)
-        half, our, others = options.pairs // 2, Rate(0, 0.0), {name: Rate(0, 0.0) for name in options.against}
-        for number in range(2):
-            our += await ours(url, text, rows(half, f"ours {number}"))
-            if "bare" in others:
-                others["bare"] += await bare_loop(url, text, rows(half, f"bare {number}"))
-        report("ours", our)
-        if "first" in others:
-            others["first"] = await ours(url, text, rows(options.first_pairs, "first"), PrincipleFirst())
-        if "distilabel" in others:
-            given = rows(half, "distilabel")
-            others["distilabel"] = await distilabel(url, text, given, options.distilabel, folder)
-        for name, rate in others.items():
-            report(name, rate, our)
+    warm = await ours(url, text, rows(1, "warm"))
+    print(f"{warm.prompt_tokens / warm.calls:.0f} tokens a prompt", flush=True)
+    half, our, others = options.pairs // 2, Rate(0, 0.0), {name: Rate(0, 0.0) for name in options.against}
+    for number in range(2):
+        our += await ours(url, text, rows(half, f"ours {number}"))
+        if "bare" in others:
+            others["bare"] += await bare_loop(url, text, rows(half, f"bare {number}"))
+    report("ours", our)
+    if "first" in others:
+        others["first"] = await ours(url, text, rows(options.first_pairs, "first"), PrincipleFirst())
+    if "distilabel" in others:
+        given = rows(half, "distilabel")
+        others["distilabel"] = await distilabel(url, text, given, options.distilabel, folder)
+    for name, rate in others.items():
+        report(name, rate, our)
 
 
 def judging_only(text: Constitution, count: int) -> Constitution:
@@ -234,6 +242,7 @@ def main() -> None:
     """Read the options and measure."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--vllm", default="vllm", help="the vllm command of its environment")
+    parser.add_argument("--url", help="a server that runs already, such as that of answering_server.py")
     parser.add_argument("--pairs", type=int, default=64)
     parser.add_argument("--first-pairs", type=int, default=8, help="pairs judged principle first, which is slow")
     parser.add_argument("--against", nargs="+", choices=["bare", "first", "distilabel"], default=["bare", "first"])
