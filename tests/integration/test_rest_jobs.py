@@ -145,7 +145,7 @@ async def test_a_job_that_ran_when_the_server_stopped_is_failed_with_the_reason(
 @pytest.mark.parametrize(
     ("changes", "status", "field"),
     [
-        ({"steps": [{"type": "ppo"}]}, 422, "recipe.steps.0"),
+        ({"steps": [{"type": "grpo"}]}, 422, "recipe.steps.0"),
         ({"steps": [{"type": "label", "candidates": "four"}]}, 422, "recipe.steps.0.candidates"),
         ({"policy": "secret-model"}, 404, None),
         ({"judge": "starter"}, 422, None),
