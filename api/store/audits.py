@@ -5,12 +5,12 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from sqlalchemy import Engine, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api.ids import new_id
+from api.store.idempotency import insert, made_before
 from api.store.tables import AuditRow
-from solon.errors import Busy, InvalidInput, NotFound
+from solon.errors import NotFound
 from solon.records import Record
 
 
@@ -56,11 +56,8 @@ class AuditStore:
         Raises InvalidInput when the key came with another request.
         """
         with Session(self._engine) as session, session.begin():
-            if idempotency_key is not None:
-                same_key = select(AuditRow).where(AuditRow.idempotency_key == idempotency_key)
-                earlier = session.scalars(same_key).one_or_none()
-                if earlier is not None:
-                    return _same_request(earlier, request_hash), False
+            if (earlier := made_before(session, AuditRow, idempotency_key, request_hash)) is not None:
+                return _audit(earlier), False
             row = AuditRow(
                 id=new_id("aud"),
                 status=AuditStatus.RUNNING,
@@ -69,11 +66,7 @@ class AuditStore:
                 idempotency_key=idempotency_key,
                 request_hash=request_hash,
             )
-            session.add(row)
-            try:
-                session.flush()
-            except IntegrityError as error:  # the same key at the same moment
-                raise Busy("a request with this Idempotency-Key is being answered") from error
+            insert(session, row)
             return _audit(row), True
 
     def get(self, audit_id: str) -> StoredAudit:
@@ -113,12 +106,6 @@ def _row(session: Session, audit_id: str) -> AuditRow:
     if row is None:
         raise NotFound("there is no such audit", field="id", remedy="GET /v1/audits lists the audits")
     return row
-
-
-def _same_request(row: AuditRow, request_hash: str) -> StoredAudit:
-    if row.request_hash != request_hash:
-        raise InvalidInput("this key came with another request before", field="Idempotency-Key", remedy="use a new key")
-    return _audit(row)
 
 
 def _audit(row: AuditRow) -> StoredAudit:

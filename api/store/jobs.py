@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 from sqlalchemy import Engine, func, select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api.events import Event
 from api.ids import new_id
+from api.store.idempotency import insert, made_before
 from api.store.tables import EventRow, JobRow
-from solon.errors import Busy, InvalidInput, NotFound
+from solon.errors import Busy, NotFound
 from solon.records import Record
 
 
@@ -78,8 +78,8 @@ class JobStore:
         Raises Busy when `max_queued` jobs wait already, InvalidInput when the key came with another request.
         """
         with Session(self._engine) as session, session.begin():
-            if (earlier := _made_with(session, idempotency_key)) is not None:
-                return _same_request(earlier, request_hash)
+            if (earlier := made_before(session, JobRow, idempotency_key, request_hash)) is not None:
+                return _job(earlier)
             waiting = session.scalar(select(func.count()).where(JobRow.status == JobStatus.QUEUED)) or 0
             if waiting >= max_queued:
                 raise Busy(f"the queue of {max_queued} jobs is full", retry_after_s=30)
@@ -91,11 +91,7 @@ class JobStore:
                 idempotency_key=idempotency_key,
                 request_hash=request_hash,
             )
-            session.add(row)
-            try:
-                session.flush()
-            except IntegrityError as error:  # the same key at the same moment
-                raise Busy("a request with this Idempotency-Key is being answered") from error
+            insert(session, row)
             return _job(row)
 
     def get(self, job_id: str) -> Job:
@@ -181,18 +177,6 @@ def _row(session: Session, job_id: str) -> JobRow:
     if row is None:
         raise NotFound("there is no such job", field="id", remedy="GET /v1/jobs lists the jobs")
     return row
-
-
-def _made_with(session: Session, idempotency_key: str | None) -> JobRow | None:
-    if idempotency_key is None:
-        return None
-    return session.scalars(select(JobRow).where(JobRow.idempotency_key == idempotency_key)).one_or_none()
-
-
-def _same_request(row: JobRow, request_hash: str) -> Job:
-    if row.request_hash != request_hash:
-        raise InvalidInput("this key came with another request before", field="Idempotency-Key", remedy="use a new key")
-    return _job(row)
 
 
 def _job(row: JobRow) -> Job:

@@ -1,0 +1,31 @@
+"""Rows that a client may ask for twice: the same Idempotency-Key makes one row, whoever asks again."""
+
+from typing import TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from api.store.tables import AuditRow, JobRow
+from solon.errors import Busy, InvalidInput
+
+Row = TypeVar("Row", JobRow, AuditRow)
+
+
+def made_before(session: Session, table: type[Row], key: str | None, request_hash: str) -> Row | None:
+    """The row that the key made; raises InvalidInput where it came with another request."""
+    if key is None:
+        return None
+    row = session.scalars(select(table).where(table.idempotency_key == key)).one_or_none()
+    if row is not None and row.request_hash != request_hash:
+        raise InvalidInput("this key came with another request before", field="Idempotency-Key", remedy="use a new key")
+    return row
+
+
+def insert(session: Session, row: JobRow | AuditRow) -> None:
+    """Add the row; raises Busy where another request with its key is adding one at the same moment."""
+    session.add(row)
+    try:
+        session.flush()
+    except IntegrityError as error:
+        raise Busy("a request with this Idempotency-Key is being answered") from error
