@@ -69,8 +69,8 @@ def demo(
     from api.demo import demo_recipe
 
     if method != "dpo":
-        known = "`ppo` is not available yet" if method == "ppo" else "there is no such method"
-        raise InvalidInput(known, field="--method", remedy="available: dpo")
+        remedy = "available: dpo; for PPO see recipes/civic-ppo.yaml"
+        raise InvalidInput("the demo has no such method", field="--method", remedy=remedy)
     _align_here(context, demo_recipe(), out, as_json)
 
 

@@ -45,7 +45,7 @@ def rows(folder: Path, text: str) -> Path:
 
 GOOD = '{"prompt": "Hi", "response_a": "Hello.", "response_b": "Go away.", "label": "a"}\n'
 WRONG = [
-    ("demo --method ppo", 2, "--method: `ppo` is not available yet (available: dpo)"),
+    ("demo --method ppo", 2, "--method: the demo has no such method (available: dpo; for PPO see"),
     ("align absent.yaml", 2, "there is no file absent.yaml"),
     ("align recipe.yaml --set steps.1.beta=-1", 2, "steps.1.beta: Input should be greater than 0"),
     ("align recipe.yaml --set steps.1.type=grpo", 2, "`grpo` is not available yet; available: critique_revision,"),
