@@ -20,12 +20,12 @@ class CritiqueRevision:
         templates = "+".join(template_hash(name) for name in ("critique", "revision"))
         critic = run.settings.model(step.critic or run.recipe.policy)
         own = {"critic": digests.of_model(critic), "critique_templates": templates}
-        asked = {"policy": run.policy_digest(), "prompts": prompts.digest(_prompts(run))}
+        asked = {"policy": run.policy_digest(), "prompts": prompts.digest(run.train_prompts())}
         return run.critic_digests() | own | asked
 
     async def do(self, step: CritiqueRevisionStep, run: Run, folder: Path, ticks: Ticks) -> Outcome:
         """The chains; raises CoverageTooLow where too few revisions could be compared with their originals."""
-        recipe, rows = run.recipe, prompts.rows(_prompts(run))
+        recipe, rows = run.recipe, prompts.rows(run.train_prompts())
         path = folder / "critiques.jsonl"
         ticks(0, len(rows), "starting the models")
         cast = cast_of(step, recipe)
@@ -43,8 +43,3 @@ class CritiqueRevision:
 def cast_of(step: CritiqueRevisionStep, recipe: Recipe) -> Cast:
     """Who does what in the step."""
     return Cast(recipe.policy, step.critic, recipe.judge if step.verify else None)
-
-
-def _prompts(run: Run) -> tuple[prompts.Prompt, ...]:
-    chosen = run.recipe.prompts
-    return prompts.prompts(chosen.train, chosen.limit, run.recipe.seed)

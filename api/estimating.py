@@ -81,10 +81,11 @@ async def estimate_recipe(recipe: Recipe, settings: Settings) -> dict[str, Any]:
     lines: list[Line] = []
     with _kept(settings) as cache:
         work = _Recipe(recipe, constitution, settings, cache)
-        for number, step in enumerate(recipe.steps, start=1):
-            for line in await work.step(step):
-                lines.append(replace(line, step=f"{number:02}-{line.step}"))
-    unknown = [f"{number:02}-ppo" for number, step in enumerate(recipe.steps, 1) if _asks_in_training(step)]
+        for planned in recipe.planned():
+            number = planned.name.partition("-")[0]
+            for line in await work.step(planned.step):
+                lines.append(replace(line, step=f"{number}-{line.step}"))
+    unknown = [planned.name for planned in recipe.planned() if _asks_in_training(planned.step)]
     return _summary(lines, settings) | {"not_estimated": unknown}
 
 
@@ -181,7 +182,7 @@ class _Recipe:
         """One completion of each side for each prompt; each judged side against the policy before."""
         recipe, chosen = self.recipe, self.recipe.prompts
         rows = prompts.rows(prompts.prompts(chosen.eval, chosen.eval_limit or chosen.limit, recipe.seed))
-        control = any(isinstance(each, DPOStep) and each.control for each in recipe.steps)
+        control = any(isinstance(each.step, DPOStep) and each.step.control for each in recipe.planned())
         judged, lines = 1 + (control and step.judge_control), list[Line]()
         for judge in dict.fromkeys((recipe.judge, recipe.held_out_judge)):
             if judge is None and lines:

@@ -33,12 +33,12 @@ class Evaluate:
         """Critic, policies and prompts."""
         trained = {name: run.artifacts[name].digest for name in TRAINED.values() if name in run.artifacts}
         held_out = run.recipe.held_out_judge or "none"
-        asked = {"prompts": prompts.digest(_prompts(run)), "held_out_judge": held_out, "policy": run.base_digest()}
+        asked = {"prompts": prompts.digest(run.eval_prompts()), "held_out_judge": held_out, "policy": run.base_digest()}
         return run.critic_digests() | trained | asked
 
     async def do(self, step: EvaluateStep, run: Run, folder: Path, ticks: Ticks) -> Outcome:
         """The report; the judge works while the divergence from the reference is measured."""
-        asked = _prompts(run)
+        asked = run.eval_prompts()
         sides = {side: name for side, name in TRAINED.items() if name in run.artifacts}
         served = {side: f"{folder.name}-{side}" for side in sides}
         await run.models.serve({served[side]: run.artifacts[name].path for side, name in sides.items()})
@@ -132,8 +132,3 @@ async def _diverge(run: Run, step: EvaluateStep, evidence: Evidence, sides: dict
 
 def _quiet(_step: int, _steps: int, _metrics: dict[str, float]) -> None:
     """The divergence is measured in seconds; the bar shows the judge."""
-
-
-def _prompts(run: Run) -> tuple[Prompt, ...]:
-    chosen = run.recipe.prompts
-    return prompts.prompts(chosen.eval, chosen.eval_limit or chosen.limit, run.recipe.seed)

@@ -26,11 +26,11 @@ class Label:
 
     def inputs(self, step: LabelStep, run: Run) -> dict[str, str]:
         """Critic, policy and prompts."""
-        return run.critic_digests() | {"policy": run.policy_digest(), "prompts": prompts.digest(_prompts(run))}
+        return run.critic_digests() | {"policy": run.policy_digest(), "prompts": prompts.digest(run.train_prompts())}
 
     async def do(self, step: LabelStep, run: Run, folder: Path, ticks: Ticks) -> Outcome:
         """The pairs; raises CoverageTooLow where too few comparisons could be judged."""
-        recipe, rows = run.recipe, prompts.rows(_prompts(run))
+        recipe, rows = run.recipe, prompts.rows(run.train_prompts())
         path = folder / "pairs.jsonl"
         ticks(0, len(rows), "starting the models")
         with (
@@ -88,8 +88,3 @@ class Seen:
         counts = writer.counts
         metrics = {"ok": counts.get("ok", 0), "tie": counts.get("tie", 0), "discarded": sum(writer.discards.values())}
         self._ticks(done, len(self._place), "", {name: float(value) for name, value in metrics.items()})
-
-
-def _prompts(run: Run) -> tuple[prompts.Prompt, ...]:
-    chosen = run.recipe.prompts
-    return prompts.prompts(chosen.train, chosen.limit, run.recipe.seed)

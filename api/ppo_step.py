@@ -17,14 +17,14 @@ class PPO:
 
     def inputs(self, step: PPOStep, run: Run) -> dict[str, str]:
         """Policy, prompts, and what each reward depends on."""
-        found = {"policy": run.policy_digest(), "prompts": prompts.digest(_prompts(run))}
+        found = {"policy": run.policy_digest(), "prompts": prompts.digest(run.train_prompts())}
         if any(isinstance(term, RewardModelTerm) for term in step.rewards):
             found["reward_model"] = run.artifacts["reward_model"].digest
         return found | (run.critic_digests() if step.asks_critic else {})
 
     async def do(self, step: PPOStep, run: Run, folder: Path, ticks: Ticks) -> Outcome:
         """The trained model; rules and judge are served to the child while it trains."""
-        asked = _prompts(run)
+        asked = run.train_prompts()
         (folder / "prompts.jsonl").write_text(
             "".join(prompt.model_dump_json() + "\n" for prompt in asked), encoding="utf-8"
         )
@@ -68,8 +68,3 @@ def _source(term: object, run: Run, url: str) -> RewardSource:
         return RewardModelSource(type="reward_model", path=run.artifacts["reward_model"].path, **settings)
     kind: str = getattr(term, "type")  # noqa: B009 - RulesTerm or JudgeTerm
     return ServiceSource(type="service", url=url, name=kind, weight=getattr(term, "weight"))  # noqa: B009
-
-
-def _prompts(run: Run) -> tuple[prompts.Prompt, ...]:
-    chosen = run.recipe.prompts
-    return prompts.prompts(chosen.train, chosen.limit, run.recipe.seed)

@@ -16,14 +16,19 @@ AGORA = f"{BUILTIN_PROMPTS}agora/"
 Split = Literal["train", "eval"]
 
 
-def prompts(reference: str, limit: int | None, seed: int) -> tuple[Prompt, ...]:
+def prompts(reference: str, limit: int | None, seed: int, share: int = 0) -> tuple[Prompt, ...]:
     """At most `limit` prompts; of built-in ones a seeded draw, of a file its first.
+
+    Args:
+        share: 0 for the first `limit` prompts, 1 for the next as many, and so on; they have no prompt in common as
+            long as there are enough.
 
     Raises NotFound for an unknown name or file, InvalidInput for a wrong row.
     """
     if reference.startswith(BUILTIN_PROMPTS):
-        return _agora(reference, limit, seed)
-    return tuple(row.prompt for row in islice(read_rows(Path(reference)), limit))
+        return _agora(reference, limit, seed, share)
+    first, last = (0, None) if limit is None else (limit * share, limit * (share + 1))
+    return tuple(row.prompt for row in islice(read_rows(Path(reference)), first, last))
 
 
 def is_agora(reference: str) -> bool:
@@ -31,7 +36,7 @@ def is_agora(reference: str) -> bool:
     return reference.startswith(AGORA)
 
 
-def _agora(reference: str, limit: int | None, seed: int) -> tuple[Prompt, ...]:
+def _agora(reference: str, limit: int | None, seed: int, share: int) -> tuple[Prompt, ...]:
     from trainer.starter.world import prompts as all_prompts
     from trainer.starter.world import sample_prompts
 
@@ -43,7 +48,7 @@ def _agora(reference: str, limit: int | None, seed: int) -> tuple[Prompt, ...]:
             remedy="known: builtin:agora/train, builtin:agora/eval",
         )
     split = cast(Split, name)
-    drawn = all_prompts(split) if limit is None else sample_prompts(split, limit, seed)
+    drawn = all_prompts(split) if limit is None else sample_prompts(split, limit * (share + 1), seed)[limit * share :]
     unique = {prompt.id: prompt for prompt in drawn}
     return tuple(
         Prompt(

@@ -1,25 +1,44 @@
 """The recipe of a self-alignment job: the same models are the YAML schema, the request body and its documentation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
+from api.recipe_parts import JudgeTerm, Part, RewardModelTerm, RewardTerm, RulesTerm
 from solon.documents import override, read_yaml, validated
 from solon.settings import ModelName
 from trainer.config import DPOMethod, PPOMethod, RewardMethod, SFTMethod
+
+__all__ = [
+    "AnyStep",
+    "BudgetPart",
+    "CritiqueRevisionStep",
+    "DPOStep",
+    "EvaluateStep",
+    "JudgeTerm",
+    "LabelStep",
+    "PPOStep",
+    "Planned",
+    "Prompts",
+    "Recipe",
+    "RewardModelStep",
+    "RewardModelTerm",
+    "RewardTerm",
+    "RoundsStep",
+    "RulesTerm",
+    "SFTStep",
+    "files_named",
+    "is_path",
+    "load_recipe",
+]
 
 BUILTIN_PROMPTS = "builtin:"
 
 PLANNED_STEPS = frozenset({"kto", "grpo", "rloo", "rejection_sampling"})
 """Step types that recipes will know and this version cannot run."""
-
-
-class Part(BaseModel):
-    """Frozen, strict, closed to unknown keys, documented under each field."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 class Prompts(Part):
@@ -112,35 +131,6 @@ class RewardModelStep(RewardMethod):
     type: Literal["reward_model"]
 
 
-class RewardModelTerm(Part):
-    """The reward model of the last `reward_model` step, in standard deviations."""
-
-    type: Literal["reward_model"]
-    weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
-    combine: Literal["mean", "worst", "uncertainty"] = "mean"
-    """What an ensemble says: the mean of its members, the least, or mean - penalty * variance."""
-    penalty: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.1
-    """Of the variance, for `uncertainty`."""
-
-
-class RulesTerm(Part):
-    """The reward of the constitution's rules; the judge answers what they ask."""
-
-    type: Literal["rules"]
-    weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
-
-
-class JudgeTerm(Part):
-    """The judge's marks under the principles (direct RLAIF); its method must be `score` or `reward_model`."""
-
-    type: Literal["judge"]
-    weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
-
-
-RewardTerm = Annotated[RewardModelTerm | RulesTerm | JudgeTerm, Field(discriminator="type")]
-"""One term of a reward."""
-
-
 class PPOStep(PPOMethod):
     """Proximal policy optimisation of the policy on the training prompts."""
 
@@ -176,6 +166,13 @@ class EvaluateStep(Part):
     """Whether the judge compares the control with before and its divergence is measured; its behaviour always is."""
 
 
+def _single(step: Any) -> Any:
+    """The step, if it is one that rounds may hold."""
+    if isinstance(step, dict) and cast(dict[str, Any], step).get("type") == "rounds":
+        raise ValueError("rounds hold single steps, no `rounds`")
+    return _known_type(cast(Any, step))
+
+
 def _known_type(step: Any) -> Any:
     """The step, if this version can run it; a message that names no more than known words otherwise."""
     if isinstance(step, dict):
@@ -188,16 +185,49 @@ def _known_type(step: Any) -> Any:
     return cast(Any, step)
 
 
-STEP_TYPES = ("critique_revision", "sft", "label", "reward_model", "ppo", "dpo", "evaluate")
+STEP_TYPES = ("critique_revision", "sft", "label", "reward_model", "ppo", "dpo", "evaluate", "rounds")
+
+AnyStep = CritiqueRevisionStep | SFTStep | LabelStep | RewardModelStep | PPOStep | DPOStep | EvaluateStep
+"""What is done in one go."""
+Single = Annotated[Annotated[AnyStep, Field(discriminator="type")], BeforeValidator(_single)]
+
+
+class RoundsStep(Part):
+    """The same steps several times over, each round on what the rounds before it made."""
+
+    type: Literal["rounds"]
+    times: Annotated[int, Field(ge=1, le=99)]
+    """Rounds at most; some steps end them early and say so."""
+    fresh_prompts: bool = False
+    """Each round takes the next `prompts.limit` training prompts instead of the same ones."""
+    steps: Annotated[list[Single], Field(min_length=1, max_length=16)]
+
+    @property
+    def unrolled(self) -> "RoundsStep":
+        """The rounds that this stands for."""
+        return self
+
 
 Step = Annotated[
-    Annotated[
-        CritiqueRevisionStep | SFTStep | LabelStep | RewardModelStep | PPOStep | DPOStep | EvaluateStep,
-        Field(discriminator="type"),
-    ],
+    Annotated[AnyStep | RoundsStep, Field(discriminator="type")],
     BeforeValidator(_known_type),
 ]
 """One step of a recipe."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One thing to do, and its place in the recipe."""
+
+    name: str
+    """`02-dpo`; in round 3 of rounds, `02.3.1-label`."""
+    step: AnyStep
+    place: str
+    """In the recipe's document, such as `steps.1.steps.0`."""
+    rounds: RoundsStep | None = None
+    """That it is part of."""
+    round: int = 1
+    """Of these."""
 
 
 class Recipe(Part):
@@ -222,19 +252,41 @@ class Recipe(Part):
     @model_validator(mode="after")
     def _each_step_finds_its_input(self) -> "Recipe":
         seen: set[str] = set()
-        for index, step in enumerate(self.steps):
+        for planned in self.planned():
+            if planned.round > 1:  # what the first round finds, a later one finds
+                continue
+            step, place = planned.step, planned.place
             before = _needed(step)
             if before and not seen.intersection(before):
                 named = " or ".join(f"`{kind}`" for kind in before)
-                raise ValueError(f"steps.{index}: `{step.type}` needs a {named} step before it")
+                raise ValueError(f"{place}: `{step.type}` needs a {named} step before it")
             if step.type == "critique_revision" and step.verify and self.judge is None:
-                raise ValueError(f"steps.{index}: `verify` needs a judge")
+                raise ValueError(f"{place}: `verify` needs a judge")
             if step.type == "ppo" and self.judge is None and any(term.type == "judge" for term in step.rewards):
-                raise ValueError(f"steps.{index}: the reward `judge` needs a judge")
+                raise ValueError(f"{place}: the reward `judge` needs a judge")
             seen.add(step.type)
             if step.type == "critique_revision" and step.verify:
                 seen.add("label")  # verified revisions are pairs too
+            if planned.rounds is not None and planned.rounds.fresh_prompts and self.prompts.limit is None:
+                raise ValueError("`fresh_prompts` needs `prompts.limit`, the number for each round")
         return self
+
+    def planned(self) -> tuple[Planned, ...]:
+        """All that is to be done, rounds unrolled, in order."""
+        return tuple(each for number, step in enumerate(self.steps, start=1) for each in _planned(number, step))
+
+
+def _planned(number: int, step: Any) -> Iterator[Planned]:
+    """What a step of the recipe comes to."""
+    place = f"steps.{number - 1}"
+    if not hasattr(step, "unrolled"):
+        yield Planned(f"{number:02d}-{step.type}", step, place)
+        return
+    rounds: RoundsStep = step.unrolled
+    for turn in range(1, rounds.times + 1):
+        for index, part in enumerate(rounds.steps):
+            inner = f"{place}.steps.{index}" if rounds is step else place
+            yield Planned(f"{number:02d}.{turn}.{index + 1}-{part.type}", part, inner, rounds, turn)
 
 
 def _needed(step: Any) -> tuple[str, ...]:

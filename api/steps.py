@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,24 +11,18 @@ from api.accounts import Accounts
 from api.children import Progress, Train
 from api.events import Emit, Event
 from api.judging import judge_digest
-from api.recipes import (
-    CritiqueRevisionStep,
-    DPOStep,
-    EvaluateStep,
-    LabelStep,
-    PPOStep,
-    Recipe,
-    RewardModelStep,
-    SFTStep,
-)
+from api.prompts import prompts
+from api.recipes import AnyStep, Planned, Recipe
 from api.registry import Models
 from constitution.digest import content_hash
 from constitution.document import Constitution
 from critic.recall import Recalling, Texts
+from solon.records import Prompt
+from solon.seeds import counter_seed
 from solon.settings import Settings
 from solon.templates import JUDGE_TEMPLATES, template_hash
 
-AnyStep = CritiqueRevisionStep | SFTStep | LabelStep | RewardModelStep | PPOStep | DPOStep | EvaluateStep
+__all__ = ["AnyStep", "Artifact", "Outcome", "Run", "Ticks", "Work"]
 
 _LEAST_BETWEEN_TICKS_S = 0.2
 
@@ -62,6 +56,32 @@ class Run:
     """Metrics of the steps so far by step name."""
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     """Time that each step took when it was done, by step name."""
+    prompt_seed: int | None = None
+    """By which prompts are drawn; None: the recipe's seed. A round has a seed of its own for all else."""
+    prompt_share: int = 0
+    """Which `limit` of the training prompts this step asks, counted from 0."""
+
+    def during(self, planned: Planned) -> "Run":
+        """The run as a step sees it: the same, but in a later round with a seed of its own and its own prompts."""
+        if planned.rounds is None:
+            return self
+        seed = self.recipe.seed
+        own = seed if planned.round == 1 else counter_seed(seed, "round", planned.round)
+        share = planned.round - 1 if planned.rounds.fresh_prompts else 0
+        return replace(self, recipe=self.recipe.model_copy(update={"seed": own}), prompt_seed=seed, prompt_share=share)
+
+    def train_prompts(self) -> tuple[Prompt, ...]:
+        """What the policy is asked in this step."""
+        chosen = self.recipe.prompts
+        return prompts(chosen.train, chosen.limit, self._prompt_seed(), self.prompt_share)
+
+    def eval_prompts(self) -> tuple[Prompt, ...]:
+        """What the models are measured on: the same in every round."""
+        chosen = self.recipe.prompts
+        return prompts(chosen.eval, chosen.eval_limit or chosen.limit, self._prompt_seed())
+
+    def _prompt_seed(self) -> int:
+        return self.recipe.seed if self.prompt_seed is None else self.prompt_seed
 
     def latest(self, *kinds: str) -> dict[str, Any]:
         """The result of the latest step of one of these types; empty where there was none."""
@@ -119,6 +139,8 @@ class Outcome:
     outputs: Mapping[str, Path]
     result: Mapping[str, Any]
     """Numbers for the summary; plain JSON."""
+    ends_rounds: str = ""
+    """Why no further step of the rounds that the step is part of is done; empty: go on."""
 
 
 class Ticks:

@@ -4,6 +4,7 @@
     OUT/texts.jsonl               what registered models wrote, so that nothing is written twice
     OUT/unfinished/               checkpoints of a training that was stopped
     OUT/01-label/step.json, ...   each step: digests of its inputs and outputs, its result, its time
+    OUT/02.3.1-label/, ...        step 1 in round 3 of the rounds that are step 2 of the recipe
     OUT/report.html, report.json  copies of the latest evaluation
 
 A step whose inputs have the digests they had, and whose outputs are still what it wrote, is skipped: a run that was
@@ -31,7 +32,7 @@ from api.judging import check_judge
 from api.label_step import Label
 from api.libraries import load_constitution
 from api.ppo_step import PPO
-from api.recipes import Recipe
+from api.recipes import Recipe, RoundsStep
 from api.registry import Models, opened
 from api.reward_step import RewardModel
 from api.sft_step import SFT
@@ -81,8 +82,7 @@ async def align(
             with Texts(out / "texts.jsonl") as texts:
                 async with opened(settings, models, emit=emit) as running:
                     run = Run(recipe, constitution, settings, out, emit, running, train, accounts, texts)
-                    for number, step in enumerate(recipe.steps, start=1):
-                        await _step(f"{number:02d}-{step.type}", step, run)
+                    await _steps(recipe, run)
     except SolonError as error:
         detail = {"remedy": error.remedy, "field": error.field, "kind": type(error).__name__}
         emit(Event(type="run_failed", message=error.message, detail=detail))
@@ -103,14 +103,26 @@ def _checked(recipe: Recipe, settings: Settings) -> Any:
     check_judge(recipe.judge, constitution, settings)
     if recipe.held_out_judge is not None:
         check_judge(recipe.held_out_judge, constitution, settings)
-    for step in recipe.steps:
+    for step in (planned.step for planned in recipe.planned()):
         if step.type == "critique_revision":
             check_cast(cast_of(step, recipe), constitution, settings)
     return constitution
 
 
-async def _step(name: str, step: AnyStep, run: Run) -> None:
-    """Do the step or skip it; afterwards the run has its outputs either way."""
+async def _steps(recipe: Recipe, run: Run) -> None:
+    """Do all that the recipe plans, rounds until they are over or a step of theirs ends them."""
+    ended: list[RoundsStep] = []
+    for planned in recipe.planned():
+        if any(planned.rounds is each for each in ended):
+            run.emit(Event(type="step_skipped", step=planned.name, message="its rounds have ended"))
+            continue
+        reason = await _step(planned.name, planned.step, run.during(planned))
+        if reason and planned.rounds is not None:
+            ended.append(planned.rounds)
+
+
+async def _step(name: str, step: AnyStep, run: Run) -> str:
+    """Do the step or skip it; afterwards the run has its outputs either way. Says why its rounds end, if they do."""
     work = WORK[step.type]
     folder, record = run.out / name, run.out / name / "step.json"
     inputs = await asyncio.to_thread(work.inputs, step, run)
@@ -125,7 +137,10 @@ async def _step(name: str, step: AnyStep, run: Run) -> None:
     for output, made in done["outputs"].items():
         run.artifacts[output] = Artifact(folder / made["path"], made["digest"])
     run.results[name], run.seconds[name] = done["result"], done["seconds"]
-    run.emit(Event(type=event, step=name, message=_said(event, done["seconds"]), detail=done["result"]))
+    ending: str = done.get("ends_rounds", "")
+    said = _said(event, done["seconds"]) + (f"; {ending}" if ending else "")
+    run.emit(Event(type=event, step=name, message=said, detail=done["result"]))
+    return ending
 
 
 def _said(event: str, seconds: float) -> str:
@@ -147,6 +162,7 @@ async def _do(name: str, step: AnyStep, run: Run, folder: Path, wanted: dict[str
         **wanted,
         "outputs": outputs,
         "result": dict(outcome.result),
+        "ends_rounds": outcome.ends_rounds,
         "seconds": round(time.monotonic() - began, 2),
     }
     (folder / "step.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -21,6 +21,15 @@ def test_the_splits_share_no_prompt():
     assert not {prompt.text for prompt in train} & {prompt.text for prompt in held_out}
 
 
+def test_shares_of_prompts_have_none_in_common_and_begin_with_the_first(tmp_path: Path):
+    shares = [prompts("builtin:agora/train", 30, seed=1, share=share) for share in range(3)]
+    assert shares[0] == prompts("builtin:agora/train", 30, seed=1)
+    assert len({prompt.id for share in shares for prompt in share}) == 90
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"prompt": "one"}\n{"prompt": "two"}\n{"prompt": "three"}\n')
+    assert [prompt.text for prompt in prompts(str(path), 2, seed=0, share=1)] == ["three"]
+
+
 def test_a_file_gives_its_first_prompts(tmp_path: Path):
     path = tmp_path / "p.jsonl"
     path.write_text('{"prompt": "one"}\n{"prompt": "two"}\n{"prompt": "three"}\n')

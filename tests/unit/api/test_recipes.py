@@ -90,3 +90,34 @@ def test_a_recipe_survives_json(tmp_path: Path):
     recipe = load_recipe(written(tmp_path))
     again: dict[str, Any] = recipe.model_dump(mode="json")
     assert validated(Recipe, again, "json") == recipe
+
+
+def test_rounds_are_unrolled_into_named_steps(tmp_path: Path):
+    rounds = "{type: rounds, times: 2, steps: [{type: label}, {type: dpo}]}"
+    recipe = load_recipe(written(tmp_path), [f"steps=[{{type: label}}, {rounds}, {{type: evaluate}}]"])
+    names = ["01-label", "02.1.1-label", "02.1.2-dpo", "02.2.1-label", "02.2.2-dpo", "03-evaluate"]
+    assert [planned.name for planned in recipe.planned()] == names
+    assert [planned.place for planned in recipe.planned()][1:3] == ["steps.1.steps.0", "steps.1.steps.1"]
+    assert validated(Recipe, recipe.model_dump(mode="json"), "json") == recipe
+
+
+@pytest.mark.parametrize(
+    ("rounds", "says"),
+    [
+        ("{type: rounds, times: 2, steps: [{type: dpo}, {type: label}]}", "steps.0.steps.0: `dpo` needs a `label`"),
+        ("{type: rounds, times: 0, steps: [{type: label}]}", "greater than or equal to 1"),
+        ("{type: rounds, times: 2, steps: [{type: rounds, times: 2, steps: [{type: label}]}]}", "`rounds`"),
+        ("{type: rounds, times: 2, steps: []}", "at least 1 item"),
+    ],
+)
+def test_wrong_rounds_are_refused_with_their_place(tmp_path: Path, rounds: str, says: str):
+    with pytest.raises(InvalidInput) as caught:
+        load_recipe(written(tmp_path), [f"steps=[{rounds}]"])
+    assert says in f"{caught.value.field} {caught.value.message}"
+
+
+def test_fresh_prompts_need_to_be_told_how_many(tmp_path: Path):
+    rounds = "{type: rounds, times: 2, fresh_prompts: true, steps: [{type: label}]}"
+    with pytest.raises(InvalidInput) as caught:
+        load_recipe(written(tmp_path), [f"steps=[{rounds}]", "prompts.limit=null"])
+    assert "`fresh_prompts` needs `prompts.limit`" in caught.value.message
