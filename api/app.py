@@ -22,6 +22,7 @@ from api import (
 )
 from api import models as model_routes
 from api.auditor import Auditor
+from api.callers import Authentication, Gatekeeper, require_scopes
 from api.judging import opened_cache
 from api.libraries import open_store
 from api.registry import Models, opened
@@ -29,6 +30,7 @@ from api.runner import Command, Runner, align_command
 from api.services import Gate, Services
 from api.store.audits import AuditStore
 from api.store.jobs import JobStore
+from api.store.keys import KeyStore
 from api.store.tables import open_database
 from constitution.editing import Editor
 from solon import __version__
@@ -45,6 +47,7 @@ def create_app(settings: Settings, *, models: Models | None = None, command: Com
 
     database = open_database(settings.database)
     store, editor = JobStore(database), Editor(open_store(settings, database))
+    keys = KeyStore(database)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -54,7 +57,7 @@ def create_app(settings: Settings, *, models: Models | None = None, command: Com
             gate = Gate(settings.limits.requests_in_flight)
             cache = stack.enter_context(opened_cache(settings))
             auditor = await stack.enter_async_context(Auditor(AuditStore(database), settings, served, cache))
-            app.state.services = Services(settings, store, editor, runner, served, gate, auditor, cache)
+            app.state.services = Services(settings, database, store, editor, runner, served, gate, auditor, cache, keys)
             yield
 
     app = FastAPI(
@@ -65,6 +68,7 @@ def create_app(settings: Settings, *, models: Models | None = None, command: Com
         responses=problems.RESPONSES,
     )
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES)
+    app.add_middleware(Authentication, gatekeeper=Gatekeeper(keys))
     # Only loopback is served, so another Host is a web page that resolves its own name to this machine.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]"])
     app.add_middleware(problems.PlainErrors)
@@ -84,4 +88,5 @@ def create_app(settings: Settings, *, models: Models | None = None, command: Com
     )
     for noun in nouns:
         app.include_router(noun.router)
+    require_scopes(app)
     return app

@@ -56,21 +56,32 @@ class Auditor:
             raise Busy("as many audits as the server takes are running", retry_after_s=30)
 
     def start(
-        self, audit_id: str, rows: Mapping[str, Sequence[Row]], constitution: Constitution, request: AuditRequest
+        self,
+        audit_id: str,
+        rows: Mapping[str, Sequence[Row]],
+        constitution: Constitution,
+        request: AuditRequest,
+        models: Models | None = None,
+        cache: Cache | None = None,
     ) -> None:
-        """Begin the audit stored under this id."""
-        task = asyncio.create_task(self._work(audit_id, rows, constitution, request))
+        """Begin the audit stored under this id; `models` and `cache` are those of a project."""
+        asked = (models, cache) if models is not None else (self._models, self._cache)
+        task = asyncio.create_task(self._work(audit_id, rows, constitution, request, *asked))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _work(
-        self, audit_id: str, rows: Mapping[str, Sequence[Row]], constitution: Constitution, request: AuditRequest
+        self,
+        audit_id: str,
+        rows: Mapping[str, Sequence[Row]],
+        constitution: Constitution,
+        request: AuditRequest,
+        models: Models,
+        cache: Cache | None,
     ) -> None:
         """The report, or why there is none: the one place where a failed audit becomes a stored error."""
         try:
-            report = await audit_judge(
-                rows, constitution, request, self._settings, lambda _: None, self._models, self._cache
-            )
+            report = await audit_judge(rows, constitution, request, self._settings, lambda _: None, models, cache)
         except SolonError as error:
             said = {"message": error.message, "remedy": error.remedy, "field": error.field}
             await asyncio.to_thread(self.store.finish, audit_id, error=said)

@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints
 
 from api.audit_page import render
 from api.auditing import CASES, AuditRequest, case_rows
+from api.callers import LABEL, READ
 from api.judging import check_judge
 from api.preferences import PromptIn, Strict, rows_of
 from api.services import Page, Paging, Services, Use
@@ -41,7 +42,7 @@ class AuditIn(Strict):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
-@router.post("", status_code=202)
+@router.post("", status_code=202, dependencies=[LABEL])
 async def create_audit(request: AuditIn, services: Use, idempotency_key: IdempotencyKey = None) -> StoredAudit:
     """Begin an audit; the same Idempotency-Key and body give the same audit, however often they are sent."""
     constitution = load_published(request.constitution)
@@ -54,25 +55,30 @@ async def create_audit(request: AuditIn, services: Use, idempotency_key: Idempot
         | {"rows": {name: len(each) for name, each in rows.items()}},
         request_hash=hashlib.sha256(request.model_dump_json().encode()).hexdigest(),
         idempotency_key=idempotency_key,
+        project=services.project,
     )
     if new:
-        auditor.start(audit.id, rows, constitution, _asked(request))
+        auditor.start(audit.id, rows, constitution, _asked(request), services.models, services.cache)
     return audit
 
 
-@router.get("")
+@router.get("", dependencies=[READ])
 def list_audits(services: Use, paging: Annotated[Paging, Query()]) -> Page[StoredAudit]:
     """Audits without their reports, newest first unless `order` says otherwise."""
-    audits, more = services.auditor.store.page(after=paging.after, limit=paging.limit, order=paging.order)
+    audits, more = services.auditor.store.page(
+        after=paging.after, limit=paging.limit, order=paging.order, project=services.project
+    )
     first, last = (audits[0].id, audits[-1].id) if audits else (None, None)
     return Page(data=audits, first_id=first, last_id=last, has_more=more)
 
 
 def _found(audit_id: str, services: Use) -> StoredAudit:
-    return services.auditor.store.get(audit_id)
+    return services.auditor.store.get(audit_id, project=services.project)
 
 
-@router.get("/{audit_id}", response_model=StoredAudit, responses={200: {"content": {"text/html": {}}}})
+@router.get(
+    "/{audit_id}", dependencies=[READ], response_model=StoredAudit, responses={200: {"content": {"text/html": {}}}}
+)
 def get_audit(audit: Annotated[StoredAudit, Depends(_found)], accept: Annotated[str, Header()] = "") -> Any:
     """One audit; its page where `Accept` asks for text/html and there is a report."""
     if "text/html" in accept and audit.report is not None:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Header, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.callers import PUBLISH, READ
 from api.negotiation import preferred
 from api.services import Page, Use
 from constitution.differences import Comparison, Side, compared
@@ -86,7 +87,7 @@ def tag(response: Response, etag: str) -> None:
     response.headers["ETag"] = f'"{etag}"'
 
 
-@router.get("")
+@router.get("", dependencies=[READ])
 def list_constitutions(services: Use) -> Page[Card]:
     """Every constitution: shipped, published here, or a draft so far."""
     library = services.constitutions.library
@@ -108,7 +109,11 @@ def _card(library: Library, name: str) -> Card:
     return card.model_copy(update={"version": version} | about)
 
 
-@router.get("/{id}", responses={200: {"model": Published, "content": {kind: {} for kind in (YAML, *_PAGES)}}})
+@router.get(
+    "/{id}",
+    dependencies=[READ],
+    responses={200: {"model": Published, "content": {kind: {} for kind in (YAML, *_PAGES)}}},
+)
 def get_constitution(
     name: Id,
     services: Use,
@@ -162,7 +167,7 @@ def _represented(found: Found, kind: str, library: Library) -> bytes:
     return published.model_dump_json().encode()
 
 
-@router.get("/{id}/versions")
+@router.get("/{id}/versions", dependencies=[READ])
 def list_versions(name: Id, services: Use) -> Page[Version]:
     """Published versions, newest first, each with its author and its line of the changelog."""
     versions = list(reversed(services.constitutions.library.versions(name)))
@@ -170,7 +175,7 @@ def list_versions(name: Id, services: Use) -> Page[Version]:
     return Page(data=versions, first_id=versions[0].version, last_id=versions[-1].version)
 
 
-@router.get("/{id}/history")
+@router.get("/{id}/history", dependencies=[READ])
 def list_history(name: Id, services: Use) -> Page[Happening]:
     """Everything that happened to drafts, versions and labels here, newest first."""
     services.constitutions.library.require(name)
@@ -178,7 +183,7 @@ def list_history(name: Id, services: Use) -> Page[Happening]:
     return Page(data=history, first_id=history[0].id if history else None, last_id=history[-1].id if history else None)
 
 
-@router.get("/{id}/diff")
+@router.get("/{id}/diff", dependencies=[READ])
 def get_diff(
     name: Id,
     services: Use,
@@ -200,7 +205,7 @@ def side(library: Library, reference: str) -> Side:
     return Side(str(found.reference), found.raw, constitution)
 
 
-@router.get("/{id}/labels")
+@router.get("/{id}/labels", dependencies=[READ])
 def list_labels(name: Id, services: Use) -> Page[Label]:
     """Labels by name, each with the ETag that moves it."""
     services.constitutions.library.require(name)
@@ -208,7 +213,7 @@ def list_labels(name: Id, services: Use) -> Page[Label]:
     return Page(data=labels, first_id=labels[0].label if labels else None, last_id=labels[-1].label if labels else None)
 
 
-@router.put("/{id}/labels/{label}")
+@router.put("/{id}/labels/{label}", dependencies=[PUBLISH])
 def put_label(
     name: Id,
     label: Annotated[str, Path(pattern=ID_PATTERN)],

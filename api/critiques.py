@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import Field
 
+from api.callers import LABEL
 from api.critiquing import Cast, check_cast, open_cast
 from api.preferences import PromptIn, Strict, check_row, rows_of
 from api.services import Page, Services, Use
@@ -50,7 +51,7 @@ class Revised(Page[RevisionChain | Discard]):
     """How many revisions were kept, why others were not, and win rates, in all and per principle."""
 
 
-@router.post("")
+@router.post("", dependencies=[LABEL])
 async def create_critiques(request: CritiquesRequest, services: Use) -> Revised:
     """A chain of revisions for each completion, or the reason why there is none."""
     constitution = await services.constitution(request.constitution)

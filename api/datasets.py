@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from pydantic import BaseModel
 from starlette.background import BackgroundTask
 
+from api.callers import READ
 from api.dataset_cards import write_card
 from api.services import Page, Paging, Services, Use
 from critic.exchange.files import ExportFormat, export_pairs
@@ -35,19 +36,19 @@ class Dataset(BaseModel):
     manifest: Manifest
 
 
-@router.get("")
+@router.get("", dependencies=[READ])
 async def list_datasets(services: Use, paging: Annotated[Paging, Query()]) -> Page[Dataset]:
     """Datasets of finished steps, newest first unless `order` says otherwise."""
     return await asyncio.to_thread(_page, services, paging)
 
 
-@router.get("/{id}")
+@router.get("/{id}", dependencies=[READ])
 async def get_dataset(name: Annotated[Id, Path(alias="id")], services: Use) -> Dataset:
     """One dataset with its manifest."""
     return await asyncio.to_thread(lambda: _described(_found(name, services)))
 
 
-@router.get("/{id}/card", response_class=PlainTextResponse)
+@router.get("/{id}/card", dependencies=[READ], response_class=PlainTextResponse)
 async def get_card(name: Annotated[Id, Path(alias="id")], services: Use) -> PlainTextResponse:
     """The dataset's card in Markdown."""
     path = await asyncio.to_thread(lambda: write_card(_found(name, services)))
@@ -55,7 +56,7 @@ async def get_card(name: Annotated[Id, Path(alias="id")], services: Use) -> Plai
     return PlainTextResponse(text, media_type="text/markdown; charset=utf-8")
 
 
-@router.get("/{id}/export", response_class=FileResponse)
+@router.get("/{id}/export", dependencies=[READ], response_class=FileResponse)
 async def export_dataset(
     name: Annotated[Id, Path(alias="id")],
     services: Use,
@@ -103,19 +104,30 @@ def _page(services: Services, paging: Paging) -> Page[Dataset]:
 
 
 def _all(services: Services) -> set[str]:
-    """Ids of the datasets of all steps that are done."""
+    """Ids of the datasets of all steps of the project's jobs that are done."""
     jobs = services.settings.artifacts / "jobs"
-    found = (path for name in _FILES for path in jobs.glob(f"{_JOB}*/out/[0-9][0-9]-*/{name}"))
+    found = (
+        path
+        for job in services.jobs.ids(project=services.project)
+        for name in _FILES
+        for path in jobs.glob(f"{job}/out/[0-9][0-9]-*/{name}")
+    )
     return {_id(path) for path in found if _is_done(path)}
 
 
 def _found(name: str, services: Services) -> File:
     _, job, number = name.split("_")
+    if f"{_JOB}{job}" not in services.jobs.ids(project=services.project, job_id=f"{_JOB}{job}"):
+        raise _no_dataset()
     folder = services.settings.artifacts / "jobs" / f"{_JOB}{job}" / "out"
     for path in (each for file in _FILES for each in folder.glob(f"{number}-*/{file}")):
         if _is_done(path):
             return path
-    raise NotFound("there is no such dataset", field="id", remedy="list them: GET /v1/datasets")
+    raise _no_dataset()
+
+
+def _no_dataset() -> NotFound:
+    return NotFound("there is no such dataset", field="id", remedy="list them: GET /v1/datasets")
 
 
 def _is_done(path: File) -> bool:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.callers import EDIT, PUBLISH, READ
 from api.constitutions import JSON, YAML, Accept, Author, Conditional, Id, Message, tag
 from api.negotiation import preferred, require
 from api.publishing import PublishRequest, publish
@@ -84,14 +85,14 @@ async def _body(request: Request) -> bytes:
     return body
 
 
-@router.get("")
+@router.get("", dependencies=[READ])
 def list_drafts(name: Id, services: Use) -> Page[Draft]:
     """Drafts by name."""
     drafts = list(services.constitutions.library.drafts(name))
     return Page(data=drafts, first_id=drafts[0].name if drafts else None, last_id=drafts[-1].name if drafts else None)
 
 
-@router.get("/{draft}", responses={200: {"model": DraftText, "content": {YAML: {}}}})
+@router.get("/{draft}", dependencies=[READ], responses={200: {"model": DraftText, "content": {YAML: {}}}})
 def get_draft(name: Id, draft: Name, services: Use, accept: Accept = None) -> Response:
     """A draft; `Accept: application/yaml` gets its bytes. The ETag is what a change must name."""
     found = services.constitutions.draft(name, draft)
@@ -105,6 +106,7 @@ def get_draft(name: Id, draft: Name, services: Use, accept: Accept = None) -> Re
 
 @router.put(
     "/{draft}",
+    dependencies=[EDIT],
     openapi_extra={"requestBody": {"required": True, "content": {YAML: {"schema": {"type": "string"}}}}},
     responses={201: {"model": Draft}},
 )
@@ -126,6 +128,7 @@ def put_draft(
 
 @router.patch(
     "/{draft}",
+    dependencies=[EDIT],
     openapi_extra={"requestBody": {"required": True, "content": {MERGE_PATCH: {"schema": {"type": "object"}}}}},
 )
 def patch_draft(
@@ -143,13 +146,13 @@ def patch_draft(
     return saved
 
 
-@router.delete("/{draft}", status_code=204)
+@router.delete("/{draft}", dependencies=[EDIT], status_code=204)
 def delete_draft(name: Id, draft: Name, services: Use, precondition: Conditional, note: Noted) -> None:
     """Remove a draft."""
     services.constitutions.remove_draft(name, draft, precondition, note)
 
 
-@router.post("/{draft}/validate")
+@router.post("/{draft}/validate", dependencies=[READ])
 def validate_draft(name: Id, draft: Name, services: Use) -> Validation:
     """All problems of a draft with line, column, field and remedy; that it is not valid is an answer, not an error."""
     checked = services.constitutions.check_draft(name, draft)
@@ -158,7 +161,7 @@ def validate_draft(name: Id, draft: Name, services: Use) -> Validation:
     )
 
 
-@router.post("/{draft}/publish", status_code=201)
+@router.post("/{draft}/publish", dependencies=[PUBLISH], status_code=201)
 async def publish_draft(
     name: Id, draft: Name, body: PublishBody, services: Use, precondition: Conditional, response: Response
 ) -> Version:

@@ -83,6 +83,7 @@ class Engines:
                 entry.timeout_s,
                 retry=self._retry,
                 notice=self._notice,
+                takes_salt=entry.engine == "vllm",
             )
         if entry.engine != "local":
             start = f"solon model serve --engine {entry.engine} {name}"

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
+from api.callers import READ, TRAIN
 from api.recipes import Recipe, files_named
 from api.services import Page, Paging, Use
 from api.store.jobs import FINISHED, Job, JobEvent
@@ -31,7 +32,7 @@ class JobRequest(BaseModel):
 IdempotencyKey = Annotated[str | None, Header(), StringConstraints(min_length=1, max_length=255)]
 
 
-@router.post("", status_code=202)
+@router.post("", dependencies=[TRAIN], status_code=202)
 def create_job(request: JobRequest, services: Use, idempotency_key: IdempotencyKey = None) -> Job:
     """Queue a job; the same Idempotency-Key and body give the same job, however often they are sent."""
     recipe = request.recipe
@@ -44,6 +45,7 @@ def create_job(request: JobRequest, services: Use, idempotency_key: IdempotencyK
         max_queued=services.settings.limits.queued_jobs,
         request_hash=hashlib.sha256(body).hexdigest(),
         idempotency_key=idempotency_key,
+        project=services.project,
     )
     services.runner.wake()
     return job
@@ -64,33 +66,35 @@ def _check(recipe: Recipe, services: Use) -> None:
             services.settings.model(judge, "judge")
 
 
-@router.get("")
+@router.get("", dependencies=[READ])
 def list_jobs(services: Use, paging: Annotated[Paging, Query()]) -> Page[Job]:
     """Jobs, newest first unless `order` says otherwise."""
-    jobs, more = services.jobs.page(after=paging.after, limit=paging.limit, order=paging.order)
+    jobs, more = services.jobs.page(
+        after=paging.after, limit=paging.limit, order=paging.order, project=services.project
+    )
     return Page(data=jobs, first_id=jobs[0].id if jobs else None, last_id=jobs[-1].id if jobs else None, has_more=more)
 
 
 def _found(job_id: str, services: Use) -> Job:
-    return services.jobs.get(job_id)
+    return services.jobs.get(job_id, project=services.project)
 
 
 Found = Annotated[Job, Depends(_found)]
 
 
-@router.get("/{job_id}")
+@router.get("/{job_id}", dependencies=[READ])
 def get_job(job: Found) -> Job:
     """One job."""
     return job
 
 
-@router.post("/{job_id}/cancel")
+@router.post("/{job_id}/cancel", dependencies=[TRAIN])
 async def cancel_job(job_id: str, services: Use) -> Job:
     """Ask a job to stop; a finished one is returned unchanged."""
-    return await services.runner.cancel(job_id)
+    return await services.runner.cancel(job_id, project=services.project)
 
 
-@router.get("/{job_id}/events")
+@router.get("/{job_id}/events", dependencies=[READ])
 def list_events(
     job: Found,
     services: Use,
@@ -108,7 +112,7 @@ def list_events(
     )
 
 
-@router.get("/{job_id}/events/stream", response_class=EventSourceResponse)
+@router.get("/{job_id}/events/stream", dependencies=[READ], response_class=EventSourceResponse)
 async def stream_events(
     job: Found, services: Use, last_event_id: Annotated[int, Header(ge=0)] = 0
 ) -> AsyncIterator[ServerSentEvent]:

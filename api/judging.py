@@ -1,7 +1,8 @@
 """The judge that a constitution needs, opened from the registry."""
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+import hashlib
+from collections.abc import Generator, Iterable
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from api import digests
@@ -17,11 +18,12 @@ from critic.judges.marks import Reward, Score
 from critic.judges.method import Method
 from critic.judges.written import Argued, JsonVerdict
 from critic.jury import Jury, Seat
+from critic.readings import Reading
 from critic.rules import RuleSet
 from solon.errors import InvalidInput
 from solon.families import kin_of
 from solon.records import PreferencePair
-from solon.settings import JudgeOptions, Settings
+from solon.settings import DEFAULT_PROJECT, JudgeOptions, Settings
 
 
 def needs_judge(constitution: Constitution) -> bool:
@@ -97,7 +99,41 @@ def recorded_judge(pairs: Iterable[PreferencePair]) -> str | None:
 def opened_cache(settings: Settings, path: Path | None = None) -> AbstractContextManager[Cache | None]:
     """The judgement cache that all jobs share, or the one in the file; None where it is turned off."""
     file = path or settings.judgements()
-    return nullcontext() if file is None else JudgementStore(file)
+    if file is None:
+        return nullcontext()
+    return _of_project(JudgementStore(file), settings)
+
+
+@contextmanager
+def _of_project(store: JudgementStore, settings: Settings) -> Generator[Cache | None]:
+    with store:
+        yield ProjectCache.of(store, settings)
+
+
+class ProjectCache:
+    """A cache in which a project finds what it had judged itself, and nothing that others had."""
+
+    def __init__(self, cache: Cache, project: str) -> None:
+        self._cache = cache
+        self._project = project
+
+    @classmethod
+    def of(cls, cache: Cache | None, settings: Settings) -> Cache | None:
+        """The cache as the project of the settings sees it; the default project's keys are those of the judgements."""
+        if cache is None or settings.project == DEFAULT_PROJECT or settings.tenancy.share_judgements:
+            return cache
+        return cls(cache, settings.project)
+
+    def get(self, key: str) -> Reading | None:
+        """See `Cache.get`."""
+        return self._cache.get(self._own(key))
+
+    def put(self, key: str, reading: Reading) -> Reading:
+        """See `Cache.put`."""
+        return self._cache.put(self._own(key), reading)
+
+    def _own(self, key: str) -> str:
+        return hashlib.sha256(f"{self._project}:{key}".encode()).hexdigest()
 
 
 def method_of(options: JudgeOptions, constitution: Constitution) -> Method:

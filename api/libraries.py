@@ -10,14 +10,18 @@ from constitution.editing import Editor
 from constitution.git_store import GitStore
 from constitution.library import Library
 from constitution.store import Store
-from solon.settings import Settings
+from solon.settings import DEFAULT_PROJECT, Settings
+
+_OTHERS = ".projects"
+"""Folder of the git directory with one directory for each other project; no constitution can be called so."""
 
 
 def open_store(settings: Settings, engine: Engine | None = None) -> Store:
-    """The store, made where there is none yet; in the database of `engine`, if that is open already."""
+    """The store of the settings' project, made where there is none yet; in the database of `engine`, if given."""
     if settings.constitutions is not None:
-        return GitStore(settings.constitutions)
-    return DatabaseStore(engine if engine is not None else open_database(settings.database))
+        root = settings.constitutions
+        return GitStore(root if settings.project == DEFAULT_PROJECT else root / _OTHERS / settings.project)
+    return DatabaseStore(engine if engine is not None else open_database(settings.database), settings.project)
 
 
 def open_editor(settings: Settings) -> Editor:

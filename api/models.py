@@ -5,6 +5,7 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from api.callers import READ
 from api.services import Page, Use
 from solon.settings import Kind
 
@@ -21,7 +22,7 @@ class ModelCard(BaseModel):
     revision: str | None
 
 
-@router.get("")
+@router.get("", dependencies=[READ])
 async def list_models(services: Use) -> Page[ModelCard]:
     """All registered models by name."""
     cards = [

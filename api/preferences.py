@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.callers import LABEL
 from api.judging import open_judge
 from api.reweighting import reweight
 from api.services import Page, Services, Use
@@ -97,7 +98,7 @@ class Labelled(Page[PreferencePair | Discard]):
     """Items per status or discard reason."""
 
 
-@router.post("")
+@router.post("", dependencies=[LABEL])
 async def create_preferences(request: PreferencesRequest, services: Use) -> Labelled:
     """A label with its votes for each comparison, or the reason why there is none."""
     constitution = weighted(await services.constitution(request.constitution), request.weights)
@@ -107,7 +108,7 @@ async def create_preferences(request: PreferencesRequest, services: Use) -> Labe
     return page_of(items)
 
 
-@router.post("/reweight")
+@router.post("/reweight", dependencies=[LABEL])
 async def reweight_preferences(request: ReweightRequest, services: Use) -> Labelled:
     """The labels that the pairs' votes come to under other weights; no model is asked and nothing is stored."""
     constitution = await services.constitution(request.constitution)

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from solon.documents import dotted, place
-from solon.errors import Busy, NotFound, SolonError, UsageError
+from solon.errors import Busy, NotFound, SolonError, Unauthorized, UsageError
 
 MEDIA_TYPE = "application/problem+json"
 _QUOTED = re.compile(r"""(?<!\w)(['"]).*?\1(?!\w)""")
@@ -66,11 +66,18 @@ def install(app: FastAPI) -> None:
 
 async def _solon_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, SolonError)  # noqa: S101 - registered for this class
+    return solon_problem(error)
+
+
+def solon_problem(error: SolonError) -> JSONResponse:
+    """The answer to an error of ours."""
     # The message of a NotFound holds the name that was asked for; field and remedy say what is known.
     detail = "the request names something that is not here" if isinstance(error, NotFound) else error.message
     if isinstance(error, UsageError):
         detail = _QUOTED.sub("...", detail)  # what our messages quote is what they were given
     headers = {"Retry-After": f"{max(1, round(error.retry_after_s))}"} if isinstance(error, Busy) else None
+    if isinstance(error, Unauthorized):
+        headers = {"WWW-Authenticate": 'Bearer realm="solon"'}
     return problem(error.http_status, detail, headers=headers, field=error.field, remedy=error.remedy or None)
 
 

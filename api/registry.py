@@ -7,8 +7,8 @@ from typing import Protocol
 
 from api.events import Emit, Event
 from solon.breaker import Notice, Outage
-from solon.chat import ChatModel
-from solon.settings import Settings
+from solon.chat import ChatModel, OpenAIChat
+from solon.settings import DEFAULT_PROJECT, Settings
 
 
 class Models(Protocol):
@@ -21,6 +21,23 @@ class Models(Protocol):
     async def serve(self, directories: Mapping[str, Path]) -> None:
         """Make model directories available to `chat` under these names."""
         ...
+
+
+class Salted:
+    """Models as one project asks them: what it has in a server's prefix cache, no other project's requests hit."""
+
+    def __init__(self, models: Models, salt: str | None) -> None:
+        self._models = models
+        self._salt = salt
+
+    async def chat(self, name: str) -> ChatModel:
+        """See `Models.chat`."""
+        found = await self._models.chat(name)
+        return found.salted(self._salt) if self._salt is not None and isinstance(found, OpenAIChat) else found
+
+    async def serve(self, directories: Mapping[str, Path]) -> None:
+        """See `Models.serve`."""
+        await self._models.serve(directories)
 
 
 @asynccontextmanager
@@ -42,7 +59,18 @@ async def opened(
     else:
         engines = Engines(settings, patience_s=settings.limits.patience_s, notice=_telling(emit))
     async with engines:
-        yield engines
+        yield engines if settings.project == DEFAULT_PROJECT else Salted(engines, _salt(settings))
+
+
+def _salt(settings: Settings) -> str | None:
+    from api.store.keys import KeyStore
+    from api.store.tables import open_database
+
+    database = open_database(settings.database)
+    try:
+        return KeyStore(database).salt(settings.project)
+    finally:
+        database.dispose()
 
 
 def _telling(emit: Emit) -> Notice:

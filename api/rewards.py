@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import Field
 
+from api.callers import LABEL
 from api.judging import open_judge
 from api.preferences import PromptIn, Strict, check_row, rows_of
 from api.rule_work import asker, row_values, score_values
@@ -41,7 +42,7 @@ class Rewarded(Strict):
     """Place of the highest reward; null where two share it."""
 
 
-@router.post("")
+@router.post("", dependencies=[LABEL])
 async def create_rewards(request: RewardsRequest, services: Use) -> Page[Rewarded]:
     """The rules' reward of each completion."""
     constitution = load_published(request.constitution)

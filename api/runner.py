@@ -67,9 +67,9 @@ class Runner:
         """Look for a queued job now."""
         self._wake.set()
 
-    async def cancel(self, job_id: str) -> Job:
+    async def cancel(self, job_id: str, *, project: str) -> Job:
         """The job after asking it to stop; its whole process group is ended in the background."""
-        job = await asyncio.to_thread(self._store.cancel, job_id)
+        job = await asyncio.to_thread(self._store.cancel, job_id, project=project)
         if job.status == JobStatus.CANCELLING and self._running is not None and self._running[0] == job_id:
             _signal_group(self._running[1], signal.SIGTERM)
         return job
@@ -111,7 +111,8 @@ class Runner:
         """The event that ended the job's process."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "recipe.yaml").write_text(write_yaml(job.recipe), encoding="utf-8")
-        (folder / "settings.yaml").write_text(write_yaml(self._settings.model_dump(mode="json")), encoding="utf-8")
+        settings = self._settings.model_copy(update={"project": job.project})
+        (folder / "settings.yaml").write_text(write_yaml(settings.model_dump(mode="json")), encoding="utf-8")
         with (folder / "log.txt").open("ab") as log:
             child = await asyncio.create_subprocess_exec(
                 *self._command(job, folder),

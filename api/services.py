@@ -3,16 +3,21 @@
 import asyncio
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Generic, Literal, TypeVar
 
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel
+from sqlalchemy import Engine
 
 from api.auditor import Auditor
-from api.registry import Models
+from api.callers import LOCAL, identity
+from api.judging import ProjectCache
+from api.libraries import open_store
+from api.registry import Models, Salted
 from api.runner import Runner
 from api.store.jobs import JobStore
+from api.store.keys import KeyStore
 from constitution.document import Constitution
 from constitution.editing import Editor
 from critic.cache import Cache
@@ -40,9 +45,10 @@ class Gate:
 
 @dataclass
 class Services:
-    """All that a route may use."""
+    """All that a route may use, as the caller's project sees it. Stores are shared: they take `project`."""
 
     settings: Settings
+    database: Engine
     jobs: JobStore
     constitutions: Editor
     runner: Runner
@@ -51,15 +57,44 @@ class Services:
     auditor: Auditor
     cache: Cache | None
     """Shared with the jobs."""
+    keys: KeyStore
+    views: "dict[str, Services]" = field(default_factory=dict[str, "Services"])
+    """By project."""
+
+    @property
+    def project(self) -> str:
+        """The caller's."""
+        return self.settings.project
+
+    def of(self, project: str) -> "Services":
+        """What a project sees: its constitutions, and models and cache that tell it nothing of others."""
+        if project == self.project:
+            return self
+        if project not in self.views:
+            if len(self.views) >= _VIEWS:
+                self.views.clear()
+            settings = self.settings.model_copy(update={"project": project})
+            self.views[project] = replace(
+                self,
+                settings=settings,
+                constitutions=Editor(open_store(settings, self.database)),
+                models=Salted(self.models, self.keys.salt(project)),
+                cache=ProjectCache.of(self.cache, settings),
+            )
+        return self.views[project]
 
     async def constitution(self, reference: str) -> Constitution:
         """The published constitution that a request names; a file or a draft is never read."""
         return await asyncio.to_thread(self.constitutions.library.load, reference)
 
 
+_VIEWS = 1000
+"""Projects whose views are kept."""
+
+
 def _services(request: Request) -> Services:
     services: Services = request.app.state.services
-    return services
+    return services.of((identity(request) or LOCAL).project)
 
 
 Use = Annotated[Services, Depends(_services)]

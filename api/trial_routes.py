@@ -14,6 +14,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from pydantic import Field
 
+from api.callers import LABEL
 from api.constitutions import Id
 from api.events import Event
 from api.judging import open_judge, recorded_judge
@@ -76,19 +77,19 @@ class Relabelled(Labelled):
     """How many were made; each vote that still stands saves one."""
 
 
-@router.post("/constitutions/{id}/test")
+@router.post("/constitutions/{id}/test", dependencies=[LABEL])
 async def test_version(name: Id, body: TestBody, services: Use) -> CaseReport:
     """Put the cases of the highest published version to a judge, in both orders."""
     return await _tested(await services.constitution(name), body, services)
 
 
-@router.post("/constitutions/{id}/drafts/{draft}/test")
+@router.post("/constitutions/{id}/drafts/{draft}/test", dependencies=[LABEL])
 async def test_draft(name: Id, draft: Name, body: TestBody, services: Use) -> CaseReport:
     """Put a draft's cases to a judge, in both orders."""
     return await _tested(await _draft(name, draft, services), body, services)
 
 
-@router.post("/constitutions/{id}/drafts/{draft}/preview")
+@router.post("/constitutions/{id}/drafts/{draft}/preview", dependencies=[LABEL])
 async def preview_draft(name: Id, draft: Name, body: PreviewBody, services: Use) -> Preview:
     """Which of the labels would change if the draft were published, beside the judge's own noise."""
     new = await _draft(name, draft, services)
@@ -103,7 +104,7 @@ async def preview_draft(name: Id, draft: Name, body: PreviewBody, services: Use)
         return await run_preview(request, services.settings, _unheard, services.models)
 
 
-@router.post("/preferences/relabel", tags=["preferences"])
+@router.post("/preferences/relabel", dependencies=[LABEL], tags=["preferences"])
 async def relabel_preferences(body: RelabelBody, services: Use) -> Relabelled:
     """The pairs under another text: votes that still stand are kept, and the judge is asked only for the others."""
     most = services.settings.limits.prompts_per_request
@@ -136,7 +137,7 @@ async def _pairs(body: PreviewBody, services: Services) -> list[PreferencePair]:
         raise InvalidInput("needs either a job or pairs", field="job", remedy="give one of `job` and `pairs`")
     if body.pairs is not None:
         return body.pairs
-    job = await asyncio.to_thread(services.jobs.get, str(body.job))
+    job = await asyncio.to_thread(services.jobs.get, str(body.job), project=services.project)
     folder = services.settings.artifacts / "jobs" / job.id / "out"
     found = sorted(folder.glob("*-label/pairs.jsonl"))
     pairs = await asyncio.to_thread(lambda: list(read_pairs(found[-1]))) if found else []

@@ -3,6 +3,7 @@
 Its failures are those of `solon.endpoint`, where retries live.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -82,6 +83,7 @@ class OpenAIChat:
         retry: RetryPolicy | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
         notice: Notice | None = None,
+        takes_salt: bool = False,
     ) -> None:
         """Args:
         endpoint: base URL including the version, such as http://judge:8000/v1.
@@ -89,7 +91,10 @@ class OpenAIChat:
             meets fewer requests, not more).
         timeout_s: longest silence while waiting for one answer; connecting has its own limit of 5 s.
         notice: told when the server goes away and when it is back.
+        takes_salt: whether the server knows vLLM's `cache_salt`.
         """
+        self._takes_salt = takes_salt
+        self._salt: str | None = None
         self.name = name
         self.model = model
         self._endpoint = Endpoint(
@@ -103,6 +108,15 @@ class OpenAIChat:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._endpoint.aclose()
+
+    def salted(self, salt: str) -> "OpenAIChat":
+        """The same model over the same connections, whose requests share no cached prefix with those of other salts.
+
+        A server that takes no salt keeps no such cache that we know of, and is asked as before.
+        """
+        other = copy.copy(self)
+        other._salt = salt if self._takes_salt else None
+        return other
 
     async def complete(
         self,
@@ -126,6 +140,8 @@ class OpenAIChat:
             "temperature": temperature,
             "top_p": top_p,
         }
+        if self._salt is not None:
+            body["cache_salt"] = self._salt
         if seed is not None:
             body["seed"] = seed
         if stop:
@@ -143,7 +159,9 @@ class OpenAIChat:
 
     async def score(self, messages: Sequence[Message]) -> ScoreReply:
         """See `RewardModel.score`; asks vLLM's `/classify`, which stands beside /v1."""
-        body = {"model": self.model, "messages": _turns(messages), "use_activation": False}
+        body: dict[str, Any] = {"model": self.model, "messages": _turns(messages), "use_activation": False}
+        if self._salt is not None:
+            body["cache_salt"] = self._salt
         answer = await self._endpoint.post(self._endpoint.beside("/classify"), body)
         try:
             return read_score(answer)

@@ -2,6 +2,8 @@
 
     SolonError                      anything we raise on purpose; `message` says what is wrong, `remedy` what to do
     ├── UsageError                  the caller's fault (CLI exit code 2, HTTP 4xx)
+    │   ├── Unauthorized            no key, or one that is not valid (any more)                      401
+    │   ├── Forbidden               the key's scopes do not allow this                               403
     │   ├── InvalidInput            a malformed file, row, recipe or request; names the field        422
     │   ├── NotFound                an unknown model, constitution, file, job                        404
     │   ├── Conflict                the object is in a state that forbids this                       409
@@ -42,6 +44,18 @@ class UsageError(SolonError):
 
     exit_code = 2
     http_status = 400
+
+
+class Unauthorized(UsageError):
+    """No API key, or one that is not valid (any more)."""
+
+    http_status = 401
+
+
+class Forbidden(UsageError):
+    """The key's scopes do not allow this."""
+
+    http_status = 403
 
 
 class InvalidInput(UsageError):

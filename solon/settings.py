@@ -17,6 +17,9 @@ from solon.errors import InvalidInput, ModelUnavailable, NotFound
 DEFAULT_FILE = Path("solon.yaml")
 BUILTIN = "builtin:"
 
+DEFAULT_PROJECT = "default"
+"""What belongs to nobody in particular: all there is, until keys are made."""
+ProjectId = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 """Name that a model is registered under."""
 Kind = Literal["policy", "judge", "reward"]
@@ -152,6 +155,13 @@ def _builtin(name: str) -> Path:
     return Path(__file__).resolve().parent.parent / "trainer" / "starter" / "weights" / name
 
 
+class Tenancy(Part):
+    """What projects share."""
+
+    share_judgements: bool = False
+    """Whether a project may get from the cache what another had judged, and so learn by time and cost that it had."""
+
+
 class Limits(Part):
     """How much the service takes on at once, and how long it waits."""
 
@@ -190,6 +200,9 @@ class Settings(Part):
     cache: Path | Literal["off"] | None = None
     """SQLite file with the judges' answers, shared by all jobs; on a disk of this machine. Null: `judgements.db` in
     `artifacts`; `off`: none."""
+    project: ProjectId = DEFAULT_PROJECT
+    """Whose constitutions, judgements and jobs commands work on; requests name theirs by their key."""
+    tenancy: Tenancy = Tenancy()
     server: str = "http://127.0.0.1:8000"
     """The service that `solon job` talks to."""
     vllm: str = "vllm"

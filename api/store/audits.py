@@ -12,6 +12,7 @@ from api.store.idempotency import insert, made_before
 from api.store.tables import AuditRow
 from solon.errors import NotFound
 from solon.records import Record
+from solon.settings import DEFAULT_PROJECT
 
 
 class AuditStatus(StrEnum):
@@ -30,6 +31,7 @@ class StoredAudit(Record):
 
     object: Literal["audit"] = "audit"
     id: str
+    project: str = DEFAULT_PROJECT
     status: AuditStatus
     request: dict[str, Any]
     """What was asked for, without the rows themselves."""
@@ -49,17 +51,23 @@ class AuditStore:
         self._engine = engine
 
     def create(
-        self, request: dict[str, Any], *, request_hash: str, idempotency_key: str | None = None
+        self,
+        request: dict[str, Any],
+        *,
+        request_hash: str,
+        idempotency_key: str | None = None,
+        project: str = DEFAULT_PROJECT,
     ) -> tuple[StoredAudit, bool]:
         """A new running audit, or the one that the same key made before; and whether it is new.
 
         Raises InvalidInput when the key came with another request.
         """
         with Session(self._engine) as session, session.begin():
-            if (earlier := made_before(session, AuditRow, idempotency_key, request_hash)) is not None:
+            if (earlier := made_before(session, AuditRow, project, idempotency_key, request_hash)) is not None:
                 return _audit(earlier), False
             row = AuditRow(
                 id=new_id("aud"),
+                project=project,
                 status=AuditStatus.RUNNING,
                 request=request,
                 created_at=time.time(),
@@ -69,14 +77,20 @@ class AuditStore:
             insert(session, row)
             return _audit(row), True
 
-    def get(self, audit_id: str) -> StoredAudit:
-        """The audit; raises NotFound."""
+    def get(self, audit_id: str, *, project: str = DEFAULT_PROJECT) -> StoredAudit:
+        """The audit; raises NotFound, for one of another project too."""
         with Session(self._engine) as session:
-            return _audit(_row(session, audit_id))
+            return _audit(_row(session, audit_id, project))
 
-    def page(self, *, after: str | None, limit: int, order: Literal["asc", "desc"]) -> tuple[list[StoredAudit], bool]:
-        """At most `limit` audits beyond `after` in order of creation, without reports, and whether there are more."""
-        query = select(AuditRow).order_by(AuditRow.id.asc() if order == "asc" else AuditRow.id.desc()).limit(limit + 1)
+    def page(
+        self, *, after: str | None, limit: int, order: Literal["asc", "desc"], project: str = DEFAULT_PROJECT
+    ) -> tuple[list[StoredAudit], bool]:
+        """At most `limit` audits of a project beyond `after` in order of creation, and whether there are more.
+
+        They come without their reports.
+        """
+        query = select(AuditRow).where(AuditRow.project == project).limit(limit + 1)
+        query = query.order_by(AuditRow.id.asc() if order == "asc" else AuditRow.id.desc())
         if after is not None:
             query = query.where(AuditRow.id > after if order == "asc" else AuditRow.id < after)
         with Session(self._engine) as session:
@@ -101,8 +115,10 @@ class AuditStore:
             return len(rows)
 
 
-def _row(session: Session, audit_id: str) -> AuditRow:
-    row = session.get(AuditRow, audit_id)
+def _row(session: Session, audit_id: str, project: str | None = None) -> AuditRow:
+    """The row; of another project's audit no more is said than of one that never was."""
+    query = select(AuditRow).where(AuditRow.id == audit_id)
+    row = session.scalars(query if project is None else query.where(AuditRow.project == project)).one_or_none()
     if row is None:
         raise NotFound("there is no such audit", field="id", remedy="GET /v1/audits lists the audits")
     return row
@@ -111,6 +127,7 @@ def _row(session: Session, audit_id: str) -> AuditRow:
 def _audit(row: AuditRow) -> StoredAudit:
     return StoredAudit(
         id=row.id,
+        project=row.project,
         status=AuditStatus(row.status),
         request=row.request,
         created_at=row.created_at,

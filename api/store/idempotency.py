@@ -12,11 +12,11 @@ from solon.errors import Busy, InvalidInput
 Row = TypeVar("Row", JobRow, AuditRow)
 
 
-def made_before(session: Session, table: type[Row], key: str | None, request_hash: str) -> Row | None:
-    """The row that the key made; raises InvalidInput where it came with another request."""
+def made_before(session: Session, table: type[Row], project: str, key: str | None, request_hash: str) -> Row | None:
+    """The row that the key made in the project; raises InvalidInput where it came with another request."""
     if key is None:
         return None
-    row = session.scalars(select(table).where(table.idempotency_key == key)).one_or_none()
+    row = session.scalars(select(table).where(table.project == project, table.idempotency_key == key)).one_or_none()
     if row is not None and row.request_hash != request_hash:
         raise InvalidInput("this key came with another request before", field="Idempotency-Key", remedy="use a new key")
     return row

@@ -14,6 +14,7 @@ from api.store.idempotency import insert, made_before
 from api.store.tables import EventRow, JobRow
 from solon.errors import Busy, NotFound
 from solon.records import Record
+from solon.settings import DEFAULT_PROJECT
 
 
 class JobStatus(StrEnum):
@@ -41,6 +42,7 @@ class Job(Record):
 
     object: Literal["job"] = "job"
     id: str
+    project: str = DEFAULT_PROJECT
     status: JobStatus
     recipe: dict[str, Any]
     created_at: float
@@ -71,20 +73,27 @@ class JobStore:
         self._engine = engine
 
     def create(
-        self, recipe: dict[str, Any], *, max_queued: int, request_hash: str = "", idempotency_key: str | None = None
+        self,
+        recipe: dict[str, Any],
+        *,
+        max_queued: int,
+        request_hash: str = "",
+        idempotency_key: str | None = None,
+        project: str = DEFAULT_PROJECT,
     ) -> Job:
         """A new queued job, or the one that the same key made before.
 
         Raises Busy when `max_queued` jobs wait already, InvalidInput when the key came with another request.
         """
         with Session(self._engine) as session, session.begin():
-            if (earlier := made_before(session, JobRow, idempotency_key, request_hash)) is not None:
+            if (earlier := made_before(session, JobRow, project, idempotency_key, request_hash)) is not None:
                 return _job(earlier)
             waiting = session.scalar(select(func.count()).where(JobRow.status == JobStatus.QUEUED)) or 0
             if waiting >= max_queued:
                 raise Busy(f"the queue of {max_queued} jobs is full", retry_after_s=30)
             row = JobRow(
                 id=new_id("job"),
+                project=project,
                 status=JobStatus.QUEUED,
                 recipe=recipe,
                 created_at=time.time(),
@@ -94,19 +103,28 @@ class JobStore:
             insert(session, row)
             return _job(row)
 
-    def get(self, job_id: str) -> Job:
-        """The job; raises NotFound."""
+    def get(self, job_id: str, *, project: str | None = None) -> Job:
+        """The job; raises NotFound, for one of another project than that given too."""
         with Session(self._engine) as session:
-            return _job(_row(session, job_id))
+            return _job(_row(session, job_id, project))
 
-    def page(self, *, after: str | None, limit: int, order: Literal["asc", "desc"]) -> tuple[list[Job], bool]:
-        """At most `limit` jobs beyond `after` in order of creation, and whether there are more."""
-        query = select(JobRow).order_by(JobRow.id.asc() if order == "asc" else JobRow.id.desc()).limit(limit + 1)
+    def page(
+        self, *, after: str | None, limit: int, order: Literal["asc", "desc"], project: str = DEFAULT_PROJECT
+    ) -> tuple[list[Job], bool]:
+        """At most `limit` jobs of a project beyond `after` in order of creation, and whether there are more."""
+        query = select(JobRow).where(JobRow.project == project).limit(limit + 1)
+        query = query.order_by(JobRow.id.asc() if order == "asc" else JobRow.id.desc())
         if after is not None:
             query = query.where(JobRow.id > after if order == "asc" else JobRow.id < after)
         with Session(self._engine) as session:
             rows = session.scalars(query).all()
         return [_job(row) for row in rows[:limit]], len(rows) > limit
+
+    def ids(self, *, project: str, job_id: str | None = None) -> list[str]:
+        """Ids of the project's jobs, or that of one job if it is the project's."""
+        query = select(JobRow.id).where(JobRow.project == project)
+        with Session(self._engine) as session:
+            return list(session.scalars(query if job_id is None else query.where(JobRow.id == job_id)))
 
     def claim(self) -> Job | None:
         """The job that has waited longest, now running; None when none waits."""
@@ -120,10 +138,10 @@ class JobStore:
             ).one_or_none()
             return None if row is None else _job(row)
 
-    def cancel(self, job_id: str) -> Job:
+    def cancel(self, job_id: str, *, project: str | None = None) -> Job:
         """The job after asking it to stop: waiting, it is cancelled; running, cancelling; finished, as it was."""
         with Session(self._engine) as session, session.begin():
-            row = _row(session, job_id)
+            row = _row(session, job_id, project)
             if row.status == JobStatus.QUEUED:
                 row.status, row.finished_at = JobStatus.CANCELLED, time.time()
             elif row.status == JobStatus.RUNNING:
@@ -172,8 +190,10 @@ class JobStore:
             return [_event(row) for row in session.scalars(query.order_by(EventRow.number).limit(limit))]
 
 
-def _row(session: Session, job_id: str) -> JobRow:
-    row = session.get(JobRow, job_id)
+def _row(session: Session, job_id: str, project: str | None = None) -> JobRow:
+    """The row; of another project's job no more is said than of one that never was."""
+    query = select(JobRow).where(JobRow.id == job_id)
+    row = session.scalars(query if project is None else query.where(JobRow.project == project)).one_or_none()
     if row is None:
         raise NotFound("there is no such job", field="id", remedy="GET /v1/jobs lists the jobs")
     return row
@@ -182,6 +202,7 @@ def _row(session: Session, job_id: str) -> JobRow:
 def _job(row: JobRow) -> Job:
     return Job(
         id=row.id,
+        project=row.project,
         status=JobStatus(row.status),
         recipe=row.recipe,
         created_at=row.created_at,

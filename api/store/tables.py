@@ -8,20 +8,23 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from solon.errors import InvalidInput
+from solon.settings import DEFAULT_PROJECT
 
 
 class Table(DeclarativeBase):
     """Base of all tables."""
 
-    type_annotation_map = {dict[str, Any]: JSON}  # noqa: RUF012 - SQLAlchemy's own declaration
+    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012 - SQLAlchemy's own declaration
 
 
 class JobRow(Table):
     """A job; the columns are those of `api.store.jobs.Job`."""
 
     __tablename__ = "jobs"
+    __table_args__ = (UniqueConstraint("project", "idempotency_key"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project: Mapped[str] = mapped_column(String(63), index=True, default=DEFAULT_PROJECT)
     status: Mapped[str] = mapped_column(String(20), index=True)
     recipe: Mapped[dict[str, Any]]
     created_at: Mapped[float]
@@ -29,7 +32,7 @@ class JobRow(Table):
     finished_at: Mapped[float | None]
     error: Mapped[dict[str, Any] | None]
     result: Mapped[dict[str, Any] | None]
-    idempotency_key: Mapped[str | None] = mapped_column(String(255), unique=True)
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
     request_hash: Mapped[str] = mapped_column(String(80))
 
 
@@ -48,15 +51,17 @@ class AuditRow(Table):
     """An audit; the columns are those of `api.store.audits.StoredAudit`."""
 
     __tablename__ = "audits"
+    __table_args__ = (UniqueConstraint("project", "idempotency_key"),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project: Mapped[str] = mapped_column(String(63), index=True, default=DEFAULT_PROJECT)
     status: Mapped[str] = mapped_column(String(20), index=True)
     request: Mapped[dict[str, Any]]
     created_at: Mapped[float]
     finished_at: Mapped[float | None]
     error: Mapped[dict[str, Any] | None]
     report: Mapped[dict[str, Any] | None]
-    idempotency_key: Mapped[str | None] = mapped_column(String(255), unique=True)
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
     request_hash: Mapped[str] = mapped_column(String(80))
 
 
@@ -65,6 +70,7 @@ class DraftRow(Table):
 
     __tablename__ = "constitution_drafts"
 
+    project: Mapped[str] = mapped_column(String(63), primary_key=True, default=DEFAULT_PROJECT)
     constitution: Mapped[str] = mapped_column(String(63), primary_key=True)
     name: Mapped[str] = mapped_column(String(63), primary_key=True)
     etag: Mapped[str] = mapped_column(String(64))
@@ -80,6 +86,7 @@ class VersionRow(Table):
 
     number: Mapped[int] = mapped_column(primary_key=True)
     """Counts up in the order of publication."""
+    project: Mapped[str] = mapped_column(String(63), index=True, default=DEFAULT_PROJECT)
     constitution: Mapped[str] = mapped_column(String(63))
     version: Mapped[str] = mapped_column(String(40))
     etag: Mapped[str] = mapped_column(String(64))
@@ -89,7 +96,7 @@ class VersionRow(Table):
     message: Mapped[str] = mapped_column(String(500))
     published_at: Mapped[float]
 
-    __table_args__ = (UniqueConstraint("constitution", "version"),)
+    __table_args__ = (UniqueConstraint("project", "constitution", "version"),)
 
 
 class LabelRow(Table):
@@ -97,6 +104,7 @@ class LabelRow(Table):
 
     __tablename__ = "constitution_labels"
 
+    project: Mapped[str] = mapped_column(String(63), primary_key=True, default=DEFAULT_PROJECT)
     constitution: Mapped[str] = mapped_column(String(63), primary_key=True)
     label: Mapped[str] = mapped_column(String(63), primary_key=True)
     version: Mapped[str] = mapped_column(String(40))
@@ -109,12 +117,43 @@ class HappeningRow(Table):
     __tablename__ = "constitution_history"
 
     number: Mapped[int] = mapped_column(primary_key=True)
+    project: Mapped[str] = mapped_column(String(63), index=True, default=DEFAULT_PROJECT)
     constitution: Mapped[str] = mapped_column(String(63), index=True)
     action: Mapped[str] = mapped_column(String(20))
     name: Mapped[str] = mapped_column(String(63))
     author: Mapped[str] = mapped_column(String(202))
     message: Mapped[str] = mapped_column(String(500))
     at: Mapped[float]
+
+
+class ProjectRow(Table):
+    """A project: what its keys make is seen by its keys only."""
+
+    __tablename__ = "projects"
+
+    id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    salt: Mapped[str] = mapped_column(String(64))
+    """Keeps its prompts apart from those of others in a model server's prefix cache; never shown."""
+    created_at: Mapped[float]
+
+
+class KeyRow(Table):
+    """An API key; the key itself is nowhere."""
+
+    __tablename__ = "keys"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True)
+    name: Mapped[str] = mapped_column(String(100))
+    hash: Mapped[str] = mapped_column(String(64), unique=True)
+    """SHA-256 of the key, in hex."""
+    hint: Mapped[str] = mapped_column(String(8))
+    """The key's last characters, by which people know it."""
+    scopes: Mapped[list[str]]
+    created_at: Mapped[float]
+    expires_at: Mapped[float | None]
+    revoked_at: Mapped[float | None]
+    last_used_at: Mapped[float | None]
 
 
 def database_exists(url: str) -> bool:

@@ -3,6 +3,9 @@
 import json
 from pathlib import Path
 
+from sqlalchemy.orm import Session
+
+from api.store.tables import JobRow, open_database
 from critic.exchange.files import import_pairs
 from critic.exchange.given import label
 from solon.datasets import write_pairs
@@ -25,6 +28,8 @@ def labelled(folder: Path, step: str = "01-label", *, done: bool = True) -> Path
     write_pairs(path, [pair("one"), pair("two"), pair("three", INJECTION_SUSPECTED)])
     if done:
         (path.parent / "step.json").write_text("{}")
+    with Session(open_database(f"sqlite:///{folder / 'solon.db'}")) as session, session.begin():
+        session.merge(JobRow(id=JOB, status="succeeded", recipe={}, created_at=1.0, request_hash=""))
     return path
 
 
