@@ -5,11 +5,13 @@ from pathlib import Path
 
 from api import prompts
 from api.judging import open_judge, opened_cache
-from api.recipes import PPOStep, RewardModelTerm
+from api.recipe_parts import GateTerm, RewardModelTerm, RewardTerm, models_of
+from api.recipes import PPOStep
 from api.reward_service import RewardService, scorers
+from api.reward_step import artifact_name, reward_model
 from api.steps import Outcome, Run, Ticks
 from critic.labelling import Labeller
-from trainer.config import PPOConfig, RewardModelSource, RewardSource, ServiceSource
+from trainer.config import GateSource, PPOConfig, RewardModelSource, RewardSource, ServiceSource
 
 
 class PPO:
@@ -18,8 +20,8 @@ class PPO:
     def inputs(self, step: PPOStep, run: Run) -> dict[str, str]:
         """Policy, prompts, and what each reward depends on."""
         found = {"policy": run.policy_digest(), "prompts": prompts.digest(run.train_prompts())}
-        if any(isinstance(term, RewardModelTerm) for term in step.rewards):
-            found["reward_model"] = run.artifacts["reward_model"].digest
+        for name in (name for term in step.terms for name in models_of(term)):
+            found[artifact_name(name)] = reward_model(run, name).digest
         return found | (run.critic_digests() if step.asks_critic else {})
 
     async def do(self, step: PPOStep, run: Run, folder: Path, ticks: Ticks) -> Outcome:
@@ -45,26 +47,31 @@ class PPO:
 
 
 def _config(step: PPOStep, run: Run, folder: Path, url: str) -> PPOConfig:
-    settings = step.model_dump(exclude={"type", "rewards", "kl", "lora"})
-    rewards = [_source(term, run, url) for term in step.rewards]
+    settings = step.model_dump(exclude={"type", "rewards", "costs", "kl", "lora", "constraint"})
     return PPOConfig(
         **settings,
         kl=step.kl,
         lora=step.lora,
+        constraint=step.constraint,
         type="ppo",
         model=run.policy_path(),
         prompts=folder / "prompts.jsonl",
-        rewards=rewards,
+        rewards=[_source(term, run, url) for term in step.rewards],
+        costs=[_source(term, run, url) for term in step.costs],
         output=folder / "model",
         state=run.unfinished(folder),
         seed=run.recipe.seed,
     )
 
 
-def _source(term: object, run: Run, url: str) -> RewardSource:
+def _source(term: RewardTerm, run: Run, url: str) -> RewardSource:
     """The child's name for a term of the recipe."""
     if isinstance(term, RewardModelTerm):
-        settings = term.model_dump(exclude={"type"})
-        return RewardModelSource(type="reward_model", path=run.artifacts["reward_model"].path, **settings)
-    kind: str = getattr(term, "type")  # noqa: B009 - RulesTerm or JudgeTerm
-    return ServiceSource(type="service", url=url, name=kind, weight=getattr(term, "weight"))  # noqa: B009
+        settings = term.model_dump(exclude={"type", "model"})
+        path = reward_model(run, term.model).path
+        return RewardModelSource(type="reward_model", path=path, name=term.model, **settings)
+    if isinstance(term, GateTerm):
+        settings = term.model_dump(exclude={"type", "helpfulness", "safety"})
+        helpfulness, safety = (reward_model(run, name).path for name in (term.helpfulness, term.safety))
+        return GateSource(type="gate", helpfulness=helpfulness, safety=safety, **settings)
+    return ServiceSource(type="service", url=url, name=term.type, weight=term.weight)

@@ -1,8 +1,8 @@
 """What the steps of a recipe are made of: their common base, and the terms of a reward."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 
 class Part(BaseModel):
@@ -11,15 +11,39 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
+RewardName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+
+
 class RewardModelTerm(Part):
-    """The reward model of the last `reward_model` step, in standard deviations."""
+    """The reward model of a `reward_model` step, in standard deviations."""
 
     type: Literal["reward_model"]
+    model: RewardName = "reward_model"
+    """The step's `name`; the latest such step counts."""
     weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
     combine: Literal["mean", "worst", "uncertainty"] = "mean"
     """What an ensemble says: the mean of its members, the least, or mean - penalty * variance."""
     penalty: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.1
     """Of the variance, for `uncertainty`."""
+
+
+class GateTerm(Part):
+    """Two reward models in one term: what is unsafe is told by the safety model, all else by the other (Llama-2)."""
+
+    type: Literal["gate"]
+    helpfulness: RewardName = "helpfulness"
+    """The `name` of a `reward_model` step."""
+    safety: RewardName = "safety"
+    """That of another."""
+    weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    threshold: Annotated[float, Field(ge=0.0, le=1.0)] = 0.15
+    """Below it the safety model decides: P(safer than a completion with the mean reward)."""
+    safety_domains: list[str] = Field(default_factory=lambda: ["harmful", "harmless", "red_team", "safety"])
+    """Prompts of these domains (metadata `domain` or `kind`, else scope) are the safety model's whatever it says."""
+    whiten: bool = True
+    """Give the term mean 0 and variance 1 over the completions of a step."""
+    combine: Literal["mean", "worst", "uncertainty"] = "mean"
+    penalty: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.1
 
 
 class RulesTerm(Part):
@@ -36,5 +60,12 @@ class JudgeTerm(Part):
     weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
 
 
-RewardTerm = Annotated[RewardModelTerm | RulesTerm | JudgeTerm, Field(discriminator="type")]
+RewardTerm = Annotated[RewardModelTerm | GateTerm | RulesTerm | JudgeTerm, Field(discriminator="type")]
 """One term of a reward."""
+
+
+def models_of(term: Any) -> tuple[str, ...]:
+    """Names of the reward models that a term needs."""
+    if isinstance(term, RewardModelTerm):
+        return (term.model,)
+    return (term.helpfulness, term.safety) if isinstance(term, GateTerm) else ()

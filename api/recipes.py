@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from api.recipe_parts import JudgeTerm, Part, RewardModelTerm, RewardTerm, RulesTerm
+from api.recipe_parts import JudgeTerm, Part, RewardModelTerm, RewardName, RewardTerm, RulesTerm, models_of
 from solon.documents import override, read_yaml, validated
 from solon.settings import ModelName
 from trainer.config import DPOMethod, PPOMethod, RewardMethod, SFTMethod
@@ -129,6 +129,11 @@ class RewardModelStep(RewardMethod):
     """A reward model, or an ensemble, from the pairs of the last `label` step; it begins as the policy."""
 
     type: Literal["reward_model"]
+    name: RewardName = "reward_model"
+    """What terms of a reward call it, where a recipe trains several."""
+    weights: dict[str, float] = Field(default_factory=dict)
+    """Factors for the weights of the principles, as in a recipe's `weights`: the votes of the pairs are combined anew
+    with them, at no judge call. So one labelled set makes a model of helpfulness and one of safety."""
 
 
 class PPOStep(PPOMethod):
@@ -140,16 +145,25 @@ class PPOStep(PPOMethod):
     )
     """Terms of the reward, added up by their weights; each is reported alone."""
 
+    costs: list[RewardTerm] = Field(default_factory=list)
+    """Terms of the cost, whose mean `constraint` bounds: more is worse. A reward model of what is good has a weight
+    below 0."""
+
+    @property
+    def terms(self) -> tuple[Any, ...]:
+        """Of reward and cost."""
+        return (*self.rewards, *self.costs)
+
     @property
     def asks_critic(self) -> bool:
         """Whether rules or judge are asked while it trains."""
-        return any(not isinstance(term, RewardModelTerm) for term in self.rewards)
+        return any(isinstance(term, RulesTerm | JudgeTerm) for term in self.terms)
 
     @model_validator(mode="after")
     def _each_term_once(self) -> "PPOStep":
-        kinds = [term.type for term in self.rewards]
+        kinds = [(term.type, models_of(term)) for term in self.terms]
         if len(set(kinds)) < len(kinds):
-            raise ValueError("each type of reward may be there once")
+            raise ValueError("each type of reward, and each reward model, may be there once")
         if self.ptx_weight:
             raise ValueError("`ptx_weight` is for training children of their own; a recipe has no text for it")
         return self
@@ -252,6 +266,7 @@ class Recipe(Part):
     @model_validator(mode="after")
     def _each_step_finds_its_input(self) -> "Recipe":
         seen: set[str] = set()
+        made: set[str] = set()
         for planned in self.planned():
             if planned.round > 1:  # what the first round finds, a later one finds
                 continue
@@ -262,8 +277,12 @@ class Recipe(Part):
                 raise ValueError(f"{place}: `{step.type}` needs a {named} step before it")
             if step.type == "critique_revision" and step.verify and self.judge is None:
                 raise ValueError(f"{place}: `verify` needs a judge")
-            if step.type == "ppo" and self.judge is None and any(term.type == "judge" for term in step.rewards):
+            if step.type == "ppo" and self.judge is None and any(term.type == "judge" for term in step.terms):
                 raise ValueError(f"{place}: the reward `judge` needs a judge")
+            if step.type == "ppo":
+                _require_models(place, step, made)
+            if step.type == "reward_model":
+                made.add(step.name)
             seen.add(step.type)
             if step.type == "critique_revision" and step.verify:
                 seen.add("label")  # verified revisions are pairs too
@@ -296,12 +315,19 @@ def _needed(step: Any) -> tuple[str, ...]:
             return ("critique_revision",)
         case DPOStep() | RewardModelStep():
             return ("label",)
-        case PPOStep() if any(isinstance(term, RewardModelTerm) for term in step.rewards):
+        case PPOStep() if any(models_of(term) for term in step.terms):
             return ("reward_model",)
         case EvaluateStep():
             return ("dpo", "ppo", "sft")
         case _:
             return ()
+
+
+def _require_models(where: str, step: PPOStep, made: set[str]) -> None:
+    """Raises where a term names a reward model that no step before it makes."""
+    for name in (name for term in step.terms for name in models_of(term)):
+        if name not in made:
+            raise ValueError(f"{where}: no `reward_model` step before it has the name `{name}`")
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -1,14 +1,19 @@
 """The `reward_model` step: a training child on the latest pairs makes a reward model or an ensemble."""
 
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from api.recipes import RewardModelStep
-from api.steps import Outcome, Run, Ticks
+from api.reweighting import reweight
+from api.steps import Artifact, Outcome, Run, Ticks
+from solon.datasets import PairWriter, read_pairs
+from solon.records import Discard, PreferencePair
 from trainer.config import RewardConfig
 
 
 class RewardModel:
-    """Writes the directory `reward_model`."""
+    """Writes the directory `reward_model`, or the name that the step gives it."""
 
     def inputs(self, step: RewardModelStep, run: Run) -> dict[str, str]:
         """The policy, which the reward model begins as, and pairs."""
@@ -17,14 +22,41 @@ class RewardModel:
     async def do(self, step: RewardModelStep, run: Run, folder: Path, ticks: Ticks) -> Outcome:
         """The trained model, and what it is worth on prompts that it was not trained on."""
         config = RewardConfig(
-            **step.model_dump(exclude={"type"}),
+            **step.model_dump(exclude={"type", "name", "weights"}),
             type="reward",
             model=run.policy_path(),
-            pairs=run.artifacts["pairs"].path,
+            pairs=await _pairs(step, run, folder),
             output=folder / "reward_model",
             state=run.unfinished(folder),
             seed=run.recipe.seed,
         )
         done = await run.train(config, folder / "reward_model-run", ticks.steps("loss", "accuracy", "margin"))
         result = {name: done.get(name) for name in ("pairs", "dropped", "metrics", "held_out")}
-        return Outcome({"reward_model": folder / "reward_model"}, result)
+        return Outcome({artifact_name(step.name): folder / "reward_model"}, result)
+
+
+def artifact_name(model: str) -> str:
+    """What a run calls the reward model of this name."""
+    return "reward_model" if model == "reward_model" else f"reward_model:{model}"
+
+
+def reward_model(run: Run, model: str) -> Artifact:
+    """The reward model that a step made under this name."""
+    return run.artifacts[artifact_name(model)]
+
+
+async def _pairs(step: RewardModelStep, run: Run, folder: Path) -> Path:
+    """The latest pairs, under the step's weights."""
+    pairs = run.artifacts["pairs"].path
+    if not step.weights:
+        return pairs
+    items, _ = await reweight(read_pairs(pairs), run.constitution, step.weights)
+    return await asyncio.to_thread(_written, items, folder / "pairs.jsonl", step)
+
+
+def _written(items: Sequence[PreferencePair | Discard], path: Path, step: RewardModelStep) -> Path:
+    with PairWriter(path, about={"weights": step.weights}) as writer:
+        for item in items:
+            writer.write(item)
+        writer.commit()
+    return path

@@ -16,13 +16,14 @@ from trainer.config.kl import KLConfig
 from trainer.config.ppo import PPOConfig, PPOMethod
 from trainer.config.reward import RewardConfig, RewardMethod
 from trainer.config.sft import SFTConfig, SFTMethod
-from trainer.config.sources import RewardModelSource, RewardSource, ServiceSource
+from trainer.config.sources import GateSource, RewardModelSource, RewardSource, ServiceSource
 
 __all__ = [
     "AnyConfig",
     "Child",
     "DPOConfig",
     "DPOMethod",
+    "GateSource",
     "KLConfig",
     "PPOConfig",
     "PPOMethod",

@@ -44,6 +44,29 @@ class KLControl(Strict):
         return self
 
 
+class CostControl(Strict):
+    """How a bound on the mean cost is kept: its price lambda rises while the cost is above the threshold and falls
+    while it is below (Safe-RLHF, arXiv:2310.12773)."""
+
+    threshold: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    """The most that an episode may cost on average, in the units of the sum of all cost sources."""
+    multiplier: Positive = 1.0
+    """lambda at the start."""
+    max_multiplier: Positive = 5.0
+    """Bound of lambda."""
+    learning_rate: Positive = 0.1
+    """Of ln lambda, by gradient ascent."""
+    window: Count = 128
+    """Episodes, the latest ones, over which the cost is averaged."""
+
+    @model_validator(mode="after")
+    def the_start_is_within_its_bound(self) -> Self:
+        """The settings, if lambda may begin where it does."""
+        if self.multiplier > self.max_multiplier:
+            raise ValueError("`multiplier` is above `max_multiplier`")
+        return self
+
+
 class PPOMethod(Strict):
     """Proximal policy optimisation with a KL penalty against the reference (arXiv:1707.06347, 1909.08593): settings."""
 
@@ -68,6 +91,8 @@ class PPOMethod(Strict):
     max_grad_norm: Positive = 1.0
     """Of policy and critic, each."""
     kl: KLControl = KLControl()
+    constraint: CostControl = CostControl()
+    """Of the mean cost, where `costs` are given."""
     gamma: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
     """Discount per token."""
     gae_lambda: Annotated[float, Field(ge=0.0, le=1.0)] = 0.95
@@ -131,6 +156,9 @@ class PPOConfig(PPOMethod, Resumable):
     """JSONL of `solon.records.Prompt`."""
     rewards: Annotated[list[RewardSource], Field(min_length=1)]
     """Terms of the reward; a term that does not apply to a completion is left out of its sum."""
+    costs: list[RewardSource] = Field(default_factory=list[RewardSource])
+    """Terms of the cost, which `constraint` bounds: more is worse. A reward model of what is good has a weight below 0.
+    """
     ptx: AnyPath | None = None
     """JSONL of `trainer.data.Sample`: text to stay good at; needed where `ptx_weight` is above 0."""
     save_every: Count = 5
@@ -139,9 +167,11 @@ class PPOConfig(PPOMethod, Resumable):
     @model_validator(mode="after")
     def parts_are_there(self) -> Self:
         """The configuration, if names are unique and `ptx` is given where it has weight."""
-        names = [source.name for source in self.rewards]
+        names = [source.name for source in (*self.rewards, *self.costs)]
         if len(set(names)) < len(names):
-            raise ValueError("each reward needs a `name` of its own")
+            raise ValueError("each reward and each cost needs a `name` of its own")
+        if self.costs and self.critic == "head":
+            raise ValueError("`costs` need a critic of their own; take `critic: reward_model` or `policy`")
         if self.ptx_weight and self.ptx is None:
             raise ValueError("`ptx_weight` needs `ptx`")
         return self
@@ -149,4 +179,13 @@ class PPOConfig(PPOMethod, Resumable):
     @property
     def reward_model(self) -> RewardModelSource | None:
         """The first reward model among the sources."""
-        return next((source for source in self.rewards if isinstance(source, RewardModelSource)), None)
+        return _first_model(self.rewards)
+
+    @property
+    def cost_model(self) -> RewardModelSource | None:
+        """The first reward model among the costs."""
+        return _first_model(self.costs)
+
+
+def _first_model(sources: list[RewardSource]) -> RewardModelSource | None:
+    return next((source for source in sources if isinstance(source, RewardModelSource)), None)

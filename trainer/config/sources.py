@@ -41,5 +41,29 @@ class ServiceSource(Strict):
     """Of one request."""
 
 
-RewardSource = Annotated[RewardModelSource | ServiceSource, Field(discriminator="type")]
+class GateSource(Strict):
+    """Two reward models in one term, as in Llama-2 (arXiv:2307.09288, section 3.2.3): what is unsafe is told by the
+    safety model, all else by the helpfulness model."""
+
+    type: Literal["gate"]
+    helpfulness: AnyPath
+    """Directory that a training of type `reward` made."""
+    safety: AnyPath
+    """Another."""
+    name: Name = "gate"
+    """In the metrics."""
+    weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    threshold: Annotated[float, Field(ge=0.0, le=1.0)] = 0.15
+    """Below it the safety model decides: P(safer than a completion with the mean reward)."""
+    safety_domains: list[str] = Field(default_factory=lambda: ["harmful", "harmless", "red_team", "safety"])
+    """Prompts of these domains (metadata `domain` or `kind`, else scope) are the safety model's whatever it says."""
+    whiten: bool = True
+    """Give the term mean 0 and variance 1 over the completions of a step."""
+    combine: Literal["mean", "worst", "uncertainty"] = "mean"
+    """What an ensemble says, as in `reward_model`."""
+    penalty: NotNegative = 0.1
+    """Of the variance, for `uncertainty`."""
+
+
+RewardSource = Annotated[RewardModelSource | GateSource | ServiceSource, Field(discriminator="type")]
 """One term of the reward."""

@@ -5,6 +5,8 @@
     advantages.py   rewards per token, generalised advantage estimation, whitening
     losses.py       clipped losses of policy and value
     kl.py           estimators of the divergence, and the controller of its price
+    constraint.py   the price of a cost that is bounded
+    prices.py       both prices, as a run carries them
     networks.py     actor, reference and critic, and what each says of a batch
     update.py       an `Experience` -> optimiser steps
     state.py        checkpoints, exact

@@ -1,14 +1,16 @@
 """A PPO run: sample, score, train, adapt the price of KL, keep a checkpoint; step by step."""
 
+import math
 import time
 from typing import Literal
 
-import torch
+from torch import Tensor
 
 from solon.errors import TrainingFailed
 from trainer.config import PPOConfig
 from trainer.ppo.advantages import explained_variance, gae, token_rewards, whitened
-from trainer.ppo.kl import KLPrice, kl_estimate
+from trainer.ppo.kl import kl_estimate
+from trainer.ppo.prices import Prices
 from trainer.ppo.rollout import Experience, Rollouts
 from trainer.ppo.state import Metrics, States
 from trainer.ppo.update import Lesson, Update
@@ -21,10 +23,10 @@ class PPO:
     """A run over the networks, from wherever its checkpoints leave off."""
 
     def __init__(
-        self, config: PPOConfig, rollouts: Rollouts, update: Update, price: KLPrice, states: States | None
+        self, config: PPOConfig, rollouts: Rollouts, update: Update, prices: Prices, states: States | None
     ) -> None:
         self._config, self._rollouts, self._update = config, rollouts, update
-        self._price, self._states = price, states
+        self._prices, self._states = prices, states
 
     def run(self, progress: Progress) -> Ending:
         """Train to the end; why it ended. `progress` hears of all steps, those before a stop included."""
@@ -44,11 +46,13 @@ class PPO:
     def _step(self, step: int) -> dict[str, float]:
         """The metrics of one step."""
         experience = self._experience(step)
-        lesson, metrics = prepared(experience, self._price.beta, self._config)
+        lesson, metrics = prepared(experience, self._prices, self._config)
         began = time.monotonic()
         metrics |= self._update.learn(lesson, step)
         metrics["seconds_update"] = time.monotonic() - began
-        self._price.observe(metrics["kl"], len(experience))
+        self._prices.kl.observe(metrics["kl"], len(experience))
+        if experience.costs is not None:
+            self._prices.cost.observe(experience.costs.tolist())
         return metrics
 
     def _experience(self, step: int) -> Experience:
@@ -61,22 +65,38 @@ class PPO:
         return experience
 
 
-def prepared(experience: Experience, beta: float, config: PPOConfig) -> tuple[Lesson, dict[str, float]]:
-    """Advantages and returns of an experience at the price `beta`, and what is to be said of it."""
-    mask = experience.mask
-    scores = experience.scores
-    if config.clip_score is not None:
-        scores = scores.clamp(-config.clip_score, config.clip_score)
-    scores = scores - config.missing_eos_penalty * (~experience.finished).float()
+def prepared(experience: Experience, prices: Prices, config: PPOConfig) -> tuple[Lesson, dict[str, float]]:
+    """Advantages and returns of an experience at the prices, and what is to be said of it."""
+    mask, beta = experience.mask, prices.kl.beta
+    scores = _clipped(experience.scores, config) - config.missing_eos_penalty * (~experience.finished).float()
     kl = kl_estimate(experience.logps, experience.ref_logps, config.kl.estimator) * mask
     rewards = token_rewards(scores, kl, mask, beta)
     if config.whiten_rewards:
         rewards = whitened(rewards, mask, shift=False)
     advantages, returns = gae(rewards, experience.values, mask, config.gamma, config.gae_lambda)
+    metrics = _metrics(experience, rewards, returns, beta)
+    cost_returns: Tensor | None = None
+    if experience.costs is not None and experience.cost_values is not None:
+        costs = token_rewards(_clipped(experience.costs, config), -kl, mask, beta)
+        dear, cost_returns = gae(costs, experience.cost_values, mask, config.gamma, config.gae_lambda)
+        price = prices.cost.multiplier
+        advantages = (advantages - price * dear) / (1 + price)
+        metrics |= {"cost": float(experience.costs.mean()), "lambda": price}
+        metrics["cost_explained_variance"] = explained_variance(experience.cost_values, cost_returns, mask)
+    if not all(math.isfinite(value) for value in metrics.values()):
+        raise TrainingFailed("a metric is not finite", remedy="lower learning_rate")
+    return Lesson(experience, whitened(advantages, mask), returns, cost_returns), metrics
+
+
+def _clipped(scores: Tensor, config: PPOConfig) -> Tensor:
+    return scores if config.clip_score is None else scores.clamp(-config.clip_score, config.clip_score)
+
+
+def _metrics(experience: Experience, rewards: Tensor, returns: Tensor, beta: float) -> dict[str, float]:
+    mask = experience.mask
     k1 = (experience.logps - experience.ref_logps) * mask
     k3 = kl_estimate(experience.logps, experience.ref_logps, "k3") * mask
-    tokens = mask.sum()
-    metrics = {
+    return {
         "reward": float(experience.scores.mean()),
         "objective": float(rewards.sum(1).mean()),
         "kl": float(k1.sum(1).mean()),
@@ -84,13 +104,10 @@ def prepared(experience: Experience, beta: float, config: PPOConfig) -> tuple[Le
         "beta": beta,
         "tokens": float(mask.sum(1).float().mean()),
         "unfinished": float((~experience.finished).float().mean()),
-        "surprise": float(-(experience.logps * mask).sum() / tokens),
+        "surprise": float(-(experience.logps * mask).sum() / mask.sum()),
         "explained_variance": explained_variance(experience.values, returns, mask),
         **experience.metrics,
     }
-    if not all(torch.isfinite(torch.tensor(value)) for value in metrics.values()):
-        raise TrainingFailed("a metric is not finite", remedy="lower learning_rate")
-    return Lesson(experience, whitened(advantages, mask), returns), metrics
 
 
 def _too_far(metrics: dict[str, float], config: PPOConfig) -> bool:

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from solon.errors import InvalidInput
-from trainer.config import PPOConfig
+from trainer.config import PPOConfig, RewardModelSource
 from trainer.config.ppo import LoRA
 from trainer.hardware import device, fast_bfloat16
 from trainer.reward.scoring import classifier, read_about
@@ -98,8 +98,11 @@ class Networks:
         if config.critic == "head":
             self.head = _fresh_head(actor).to(device())
         else:
-            self.critic = _critic(actor, self._adapted, config).to(device())
-        for network in (actor, self.critic):
+            self.critic = _critic(actor, self._adapted, config, config.reward_model).to(device())
+        self.cost_critic: Critic | None = None
+        if config.costs:
+            self.cost_critic = _critic(actor, self._adapted, config, config.cost_model).to(device())
+        for network in (actor, self.critic, self.cost_critic):
             if network is not None:
                 _without_dropout(network)
 
@@ -126,12 +129,21 @@ class Networks:
         with _autocast():
             return self.critic(batch)
 
+    def cost_values(self, batch: Batch) -> Tensor:
+        """What the response will still cost, of a critic of its own."""
+        if self.cost_critic is None:
+            raise InvalidInput("nothing costs anything", field="costs", remedy="name a cost")
+        with _autocast():
+            return self.cost_critic(batch)
+
     def trained(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
-        """Named parameters that are trained, under `actor` and, where it is apart, `critic`."""
+        """Named parameters that are trained: `actor` and, where they are apart, `critic` and `cost_critic`."""
         head = [] if self.head is None else [(f"head.{n}", p) for n, p in self.head.named_parameters()]
         found = {"actor": [*_trainable(self.actor), *head]}
         if self.critic is not None:
             found["critic"] = list(_trainable(self.critic))
+        if self.cost_critic is not None:
+            found["cost_critic"] = list(_trainable(self.cost_critic))
         return found
 
     def publishable(self) -> PreTrainedModel:
@@ -148,7 +160,8 @@ class Networks:
         if not self.config.gradient_checkpointing:
             yield
             return
-        networks: list[Any] = [self.actor, *([] if self.critic is None else [self.critic.trunk])]
+        critics = [critic.trunk for critic in (self.critic, self.cost_critic) if critic is not None]
+        networks: list[Any] = [self.actor, *critics]
         for network in networks:
             network.activation_checkpointing_enable({"use_reentrant": False})
             network.train()
@@ -217,9 +230,8 @@ def _frozen(actor: PreTrainedModel) -> PreTrainedModel:
     return reference.requires_grad_(False)
 
 
-def _critic(actor: PreTrainedModel, adapted: Any, config: PPOConfig) -> Critic:
-    """The critic as a run begins with it: the reward model, in the units of its weighted term, or the policy."""
-    source = config.reward_model
+def _critic(actor: PreTrainedModel, adapted: Any, config: PPOConfig, source: RewardModelSource | None) -> Critic:
+    """A critic as a run begins with it: the reward model, in the units of its weighted term, or the policy."""
     if config.critic == "policy" or source is None:
         plain = copy.deepcopy(actor) if adapted is None else _unadapted(actor, adapted)
         critic = Critic(plain.base_model, _fresh_head(actor))

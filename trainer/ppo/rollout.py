@@ -15,7 +15,7 @@ from trainer.config import PPOConfig
 from trainer.decoding import Sampling
 from trainer.language_model import LanguageModel
 from trainer.ppo.networks import Batch, Networks
-from trainer.rewards.mix import Source, mixed
+from trainer.rewards.mix import Rewards, Source, mixed
 from trainer.sampling import Request, Sampler
 
 
@@ -35,6 +35,9 @@ class Experience:
     finished: Tensor
     """Bool, [episode]: ended of its own accord."""
     metrics: dict[str, float]
+    costs: Tensor | None = None
+    """[episode]: the sum of all cost sources; None where nothing costs anything."""
+    cost_values: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -70,10 +73,13 @@ class Rollouts:
         sources: Sequence[Source],
         prompts: Prompts,
         config: PPOConfig,
+        costs: Sequence[Source] = (),
     ) -> None:
         """Args:
         model: the actor's network with its tokenizer.
+        costs: what episodes cost, where the configuration bounds it.
         """
+        self._costs = costs
         self._sampler, self._model = Sampler(model, max_rows=config.episodes), model
         self._networks, self._sources, self._prompts, self._config = networks, sources, prompts, config
 
@@ -87,17 +93,24 @@ class Rollouts:
             (prompt, Completion(text=one.text, finish_reason=one.finish_reason))
             for (prompt, _), one in zip(asked, written, strict=True)
         ]
-        rewards = mixed(self._sources, items)
+        rewards, costs = mixed(self._sources, items), mixed(self._costs, items)
         kept = [i for i, total in enumerate(rewards.total) if total is not None]
+        if self._costs:
+            kept = [i for i in kept if costs.total[i] is not None]
         self._require_enough(len(kept), step)
         rows = [(asked[i][1], list(written[i].tokens)) for i in kept]
         metrics = {f"reward_{name}": mean for name, mean in rewards.means().items()}
         metrics["failed"] = 1 - len(kept) / len(asked)
-        scores = torch.tensor([total for total in rewards.total if total is not None], device=self._model.device)
+        metrics |= {f"cost_{name}": mean for name, mean in costs.means().items()}
+        scores = self._totals(rewards, kept)
         finished = torch.tensor([written[i].finish_reason == "stop" for i in kept], device=self._model.device)
-        found = self._said(rows)
+        found, cost_values = self._said(rows)
         metrics |= {"seconds_sample": sampled - began, "seconds_score": time.monotonic() - sampled}
-        return Experience(rows, *found, scores, finished, metrics)
+        paid = self._totals(costs, kept) if self._costs else None
+        return Experience(rows, *found, scores, finished, metrics, paid, cost_values)
+
+    def _totals(self, rewards: Rewards, kept: Sequence[int]) -> Tensor:
+        return torch.tensor([rewards.total[i] for i in kept], device=self._model.device)
 
     def _request(self, step: int, index: int, ids: list[int]) -> Request:
         config = self._config
@@ -112,11 +125,13 @@ class Rollouts:
             )
 
     @torch.no_grad()
-    def _said(self, rows: Sequence[tuple[list[int], list[int]]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Log-probabilities of actor and reference, values and mask."""
+    def _said(
+        self, rows: Sequence[tuple[list[int], list[int]]]
+    ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor | None]:
+        """Log-probabilities of actor and reference, values and mask; and the values of costs, where there are any."""
         shape = (len(rows), max(len(response) for _, response in rows))
         where = self._model.device
-        logps, ref_logps, values = (torch.zeros(shape, device=where) for _ in range(3))
+        logps, ref_logps, values, costs = (torch.zeros(shape, device=where) for _ in range(4))
         mask = torch.zeros(shape, dtype=torch.bool, device=where)
         for places in by_length(rows, range(len(rows)), self._config.micro_batch):
             batch = Batch.of([rows[i] for i in places])
@@ -125,8 +140,10 @@ class Rollouts:
             logps[places, :width] = said.logps
             ref_logps[places, :width] = self._networks.reference_logps(batch)
             values[places, :width] = said.values if said.values is not None else self._networks.values(batch)
+            if self._costs:
+                costs[places, :width] = self._networks.cost_values(batch)
             mask[places, :width] = batch.mask
-        return logps, ref_logps, values, mask
+        return (logps, ref_logps, values, mask), costs if self._costs else None
 
 
 def by_length(

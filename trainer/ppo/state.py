@@ -1,6 +1,6 @@
 """Checkpoints of a run: everything that the rest of it depends on, so that a killed run ends as if it had not been.
 
-STATE/step-12/            after 12 steps: weights (safetensors), optimisers, price of KL, random state, metrics so far
+STATE/step-12/            after 12 steps: weights (safetensors), optimisers, prices, random state, metrics so far
 STATE/experience-12.pt    what step 13 sampled, while it is learnt from: judges are not asked twice
 """
 
@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trainer.hardware import device
-from trainer.ppo.kl import KLPrice
 from trainer.ppo.networks import Networks
+from trainer.ppo.prices import Prices
 from trainer.ppo.rollout import Experience
 from trainer.ppo.update import Update
 
@@ -26,8 +26,8 @@ Metrics = list[dict[str, float]]
 class States:
     """The checkpoints in a directory."""
 
-    def __init__(self, folder: Path, networks: Networks, update: Update, price: KLPrice) -> None:
-        self._folder, self._networks, self._update, self._price = folder, networks, update, price
+    def __init__(self, folder: Path, networks: Networks, update: Update, prices: Prices) -> None:
+        self._folder, self._networks, self._update, self._prices = folder, networks, update, prices
 
     def restore(self) -> Metrics:
         """Put all back as it was after the last checkpoint; the metrics of the steps so far, none of a new run."""
@@ -44,7 +44,7 @@ class States:
             optimiser.load_state_dict(kept["optimisers"][name])
         _set_random_state(kept["random"])
         about: dict[str, Any] = json.loads((last / "run.json").read_text(encoding="utf-8"))
-        self._price.beta = about["beta"]
+        self._prices.restore(about["prices"])
         return about["metrics"]
 
     def save(self, metrics: Metrics) -> None:
@@ -57,7 +57,7 @@ class States:
         save_file(weights, scratch / "weights.safetensors")
         optimisers = {name: optimiser.state_dict() for name, optimiser in self._update.optimisers.items()}
         torch.save({"optimisers": optimisers, "random": _random_state()}, scratch / "run.pt")
-        about = {"beta": self._price.beta, "metrics": metrics}
+        about = {"prices": self._prices.as_state(), "metrics": metrics}
         (scratch / "run.json").write_text(json.dumps(about), encoding="utf-8")
         older = [*self._folder.glob("step-*")]
         scratch.rename(self._folder / name)

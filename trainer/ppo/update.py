@@ -27,6 +27,7 @@ class Lesson:
     experience: Experience
     advantages: Tensor
     returns: Tensor
+    cost_returns: Tensor | None = None
 
 
 @dataclass
@@ -35,6 +36,7 @@ class _Pass:
 
     policy: float = 0.0
     value: float = 0.0
+    cost_value: float = 0.0
     clipped: int = 0
     values_clipped: int = 0
     kl: float = 0.0
@@ -65,7 +67,8 @@ class Update:
 
     def __init__(self, networks: Networks, config: PPOConfig, ptx: Sequence[tuple[list[int], list[int]]] = ()) -> None:
         self._networks, self._config, self._ptx = networks, config, ptx
-        peaks = {"actor": config.learning_rate, "critic": config.critic_learning_rate or config.learning_rate}
+        critics = config.critic_learning_rate or config.learning_rate
+        peaks = {"actor": config.learning_rate, "critic": critics, "cost_critic": critics}
         self._peaks = peaks
         self._parameters = {name: [p for _, p in named] for name, named in networks.trained().items()}
         self.optimisers = {
@@ -96,6 +99,7 @@ class Update:
                 clip_share=seen.clipped / tokens,
                 value_clip_share=seen.values_clipped / tokens,
                 update_kl=kl,
+                **({"cost_value_loss": seen.cost_value / tokens} if lesson.cost_returns is not None else {}),
                 **({"entropy": seen.entropy / tokens} if config.entropy_weight else {}),
                 **{f"grad_norm_{name}": norm for name, norm in norms.items()},
             )
@@ -147,6 +151,12 @@ class Update:
             weight = config.value_weight
         value = value_loss(values, old_values, returns, mask, config.value_clip)
         _finite(loss + weight * value.loss / tokens).backward()
+        if lesson.cost_returns is not None and experience.cost_values is not None:
+            returns = lesson.cost_returns[places, :width]
+            old = experience.cost_values[places, :width]
+            cost = value_loss(self._networks.cost_values(batch), old, returns, mask, config.value_clip)
+            _finite(cost.loss / tokens).backward()
+            seen.cost_value += cost.loss.item()
         with torch.no_grad():
             off = (said.logps - old_logps) * mask
             seen.kl += float(kl_estimate(old_logps * mask, said.logps.detach() * mask, "k3").sum())
@@ -175,7 +185,7 @@ class Update:
                     f"the gradient became {norm.item()} in step {step + 1}", remedy="lower learning_rate"
                 )
             norms[name] = norm.item()
-            if name == "critic" or step >= self._config.critic_warmup:
+            if name != "actor" or step >= self._config.critic_warmup:
                 optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         return norms

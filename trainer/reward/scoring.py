@@ -6,7 +6,7 @@ OUT/member-0/, ...       the models of an ensemble, each servable alone
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -121,19 +121,41 @@ class RewardModel:
 
     def scores(self, items: Sequence[tuple[Prompt, Completion]]) -> list[float | None]:
         """The reward of each completion; None where one cannot be read (empty, too long, with control tokens)."""
+        return self._read(items, lambda member: member.deviation, lambda found: pooled(found, self._how, self._penalty))
+
+    def log_odds(self, items: Sequence[tuple[Prompt, Completion]]) -> list[float | None]:
+        """The same as log-odds of being better than a completion with the mean reward."""
+        return self._read(items, lambda _: 1.0, lambda found: pooled(found, self._how, self._penalty))
+
+    def disagreement(self, items: Sequence[tuple[Prompt, Completion]]) -> list[float | None]:
+        """The standard deviation of the members' rewards, each in its own standard deviations; None as above.
+
+        Of one member it is None everywhere.
+        """
+        if len(self.members) < 2:
+            return [None] * len(items)
+        return self._read(items, lambda member: member.deviation, lambda found: found.std(dim=0, correction=1))
+
+    def _read(
+        self,
+        items: Sequence[tuple[Prompt, Completion]],
+        unit: Callable[[Member], float],
+        of: Callable[[Tensor], Tensor],
+    ) -> list[float | None]:
+        """What `of` makes of the members' rewards, [member, completion] -> [completion], each in its `unit`."""
         encoded = [encode(self._encoder, prompt, completion) for prompt, completion in items]
         places = [i for i, ids in enumerate(encoded) if not isinstance(ids, str)]
         found: list[float | None] = [None] * len(items)
         if not places:
             return found
         sequences = [ids for ids in encoded if not isinstance(ids, str)]
-        standard = torch.tensor(
+        rewards = torch.tensor(
             [
-                [(value - member.mean) / member.deviation for value in score_all(member.model, sequences)]
+                [(value - member.mean) / unit(member) for value in score_all(member.model, sequences)]
                 for member in self.members
             ]
         )
-        for place, value in zip(places, pooled(standard, self._how, self._penalty).tolist(), strict=True):
+        for place, value in zip(places, of(rewards).tolist(), strict=True):
             found[place] = value
         return found
 

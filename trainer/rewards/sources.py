@@ -15,19 +15,31 @@ from pydantic import BaseModel, ValidationError
 
 from solon.endpoint import Endpoint, RequestRejected, RetryPolicy
 from solon.errors import ModelUnavailable
-from trainer.config import RewardModelSource, RewardSource, ServiceSource
+from trainer.config import GateSource, RewardModelSource, RewardSource, ServiceSource
+from trainer.reward.groups import domain_of
 from trainer.reward.scoring import RewardModel
+from trainer.rewards.gate import gated, whitened
 from trainer.rewards.mix import FAILED, Item, Source
 
 
-def opened(sources: Sequence[RewardSource]) -> list[Source]:
-    """The sources, reward models loaded; NotFound or InvalidInput names the one that cannot be had."""
-    return [_opened(source, f"rewards.{index}.path") for index, source in enumerate(sources)]
+def opened(sources: Sequence[RewardSource], field: str = "rewards") -> list[Source]:
+    """The sources, reward models loaded; NotFound or InvalidInput names the one that cannot be had.
+
+    Args:
+        field: of the configuration that holds them.
+    """
+    return [_opened(source, f"{field}.{index}.path") for index, source in enumerate(sources)]
 
 
 def _opened(source: RewardSource, field: str) -> Source:
     if isinstance(source, ServiceSource):
         return Service(source)
+    if isinstance(source, GateSource):
+        helpfulness, safety = (
+            RewardModel.load(path, how=source.combine, penalty=source.penalty, field=field)
+            for path in (source.helpfulness, source.safety)
+        )
+        return Gate(source, helpfulness, safety)
     model = RewardModel.load(source.path, how=source.combine, penalty=source.penalty, field=field)
     return Trained(source, model)
 
@@ -52,6 +64,38 @@ class Trained:
     def scores(self, items: Sequence[Item]) -> list[float | None]:
         """Rewards in standard deviations; FAILED for a completion that the model cannot read."""
         return [FAILED if score is None else score for score in self.model.scores(items)]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Two reward models, of which one decides; see `trainer.rewards.gate`."""
+
+    source: GateSource
+    helpfulness: RewardModel
+    safety: RewardModel
+
+    @property
+    def name(self) -> str:
+        """In the metrics."""
+        return self.source.name
+
+    @property
+    def weight(self) -> float:
+        """In the sum."""
+        return self.source.weight
+
+    def scores(self, items: Sequence[Item]) -> list[float | None]:
+        """One reward per item; FAILED for a completion that one of the models cannot read."""
+        source = self.source
+        both = zip(self.helpfulness.log_odds(items), self.safety.log_odds(items), strict=True)
+        known = [(i, h, s) for i, (h, s) in enumerate(both) if h is not None and s is not None]
+        about_safety = [domain_of(items[i][0]) in source.safety_domains for i, _, _ in known]
+        decided = gated([h for _, h, _ in known], [s for _, _, s in known], about_safety, source.threshold)
+        rewards = whitened(decided) if source.whiten else decided
+        found: list[float | None] = [FAILED] * len(items)
+        for (i, _, _), reward in zip(known, rewards, strict=True):
+            found[i] = reward
+        return found
 
 
 class _Answer(BaseModel):

@@ -14,9 +14,9 @@ from trainer import checkpoint, hardware
 from trainer.config import PPOConfig
 from trainer.data import Encoder, read_samples
 from trainer.language_model import LanguageModel
-from trainer.ppo.kl import KLPrice
 from trainer.ppo.loop import PPO
 from trainer.ppo.networks import Networks
+from trainer.ppo.prices import Prices
 from trainer.ppo.rollout import Prompts, Rollouts, require_prompts
 from trainer.ppo.state import States
 from trainer.ppo.update import Update
@@ -42,12 +42,13 @@ def run(config: PPOConfig, emit: Emit) -> None:
         facts = provenance(config, model=config.model, data=config.prompts) | {"rewards": _rewards(config)}
         networks = Networks(network, config)
         model = LanguageModel.around(network, tokenizer, config.model.name)
-        rollouts = Rollouts(model, networks, opened(config.rewards), Prompts(asked, config.seed), config)
-        update, price = Update(networks, config, ptx), KLPrice.start(config.kl)
+        rewards, costs = opened(config.rewards), opened(config.costs, "costs")
+        rollouts = Rollouts(model, networks, rewards, Prompts(asked, config.seed), config, costs)
+        update, prices = Update(networks, config, ptx), Prices.start(config)
         emit("phase", name="train", prompts=len(asked), dropped=dict(drops))
         with kept_state(config.state, facts), curve(scratch / "metrics.jsonl", emit) as steps:
-            states = States(config.state, networks, update, price) if config.state is not None else None
-            ending = PPO(config, rollouts, update, price, states).run(steps)
+            states = States(config.state, networks, update, prices) if config.state is not None else None
+            ending = PPO(config, rollouts, update, prices, states).run(steps)
         _publish(config, networks, scratch)
         seconds = round(time.monotonic() - started, 2)
         facts |= {"prompts": {"used": len(asked), "dropped": dict(drops)}, "ended_by": ending}
@@ -77,7 +78,12 @@ def _prompt(line: bytes, where: str) -> Prompt:
 
 def _rewards(config: PPOConfig) -> dict[str, Any]:
     """Digests of the reward models' weights, by name."""
-    paths = {source.name: source.path for source in config.rewards if source.type == "reward_model"}
+    paths: dict[str, Path] = {}
+    for source in (*config.rewards, *config.costs):
+        if source.type == "reward_model":
+            paths[source.name] = source.path
+        elif source.type == "gate":
+            paths |= {f"{source.name}.helpfulness": source.helpfulness, f"{source.name}.safety": source.safety}
     return {
         name: {str(file.relative_to(path)): sha256_of(file) for file in sorted(path.rglob("*.safetensors"))}
         for name, path in paths.items()

@@ -37,5 +37,5 @@ def kept_state(state: Path | None, facts: dict[str, Any]) -> Generator[None]:
 
 def _digest(facts: dict[str, Any]) -> str:
     config = {name: value for name, value in facts["config"].items() if name not in _SAME_WORK_ELSEWHERE}
-    work = {"config": config} | {name: facts[name] for name in ("base_weights", "data", "versions")}
+    work = {"config": config} | {name: facts.get(name) for name in ("base_weights", "data", "rewards", "versions")}
     return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()

@@ -67,6 +67,16 @@ def test_paths_are_taken_from_the_recipes_folder(tmp_path: Path):
         (["steps=[{type: dpo}]"], None, "steps.0: `dpo` needs a `label` step before it"),
         (["steps=[{type: ppo}]"], None, "steps.0: `ppo` needs a `reward_model` step before it"),
         (["steps=[{type: sft}]"], None, "steps.0: `sft` needs a `critique_revision` step before it"),
+        (
+            ["steps.1={type: reward_model, name: help}", "steps.2={type: ppo}"],
+            None,
+            "steps.2: no `reward_model` step before it has the name `reward_model`",
+        ),
+        (
+            ["steps.1={type: reward_model}", "steps.2={type: ppo, costs: [{type: reward_model}]}"],
+            "steps.2",
+            "each reward model, may be there once",
+        ),
         (["steps.2.type=ppo", "steps.2.clip=0"], "steps.2.clip", "greater than 0"),
         (["steps=[]"], "steps", "at least 1 item"),
         (["seed=many"], "seed", "valid integer"),

@@ -1,6 +1,7 @@
 """Runs of a recipe with scripted models and a scripted trainer: steps, resuming, the report, failures."""
 
 import asyncio
+import json
 import math
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from api.children import Progress
 from api.recipes import Recipe
 from api.workflows import align
 from solon.chat import ChatReply
+from solon.datasets import read_pairs
 from solon.documents import validated
 from solon.errors import BudgetSpent, Conflict, CoverageTooLow, InvalidInput, NotFound, TrainingFailed
 from solon.fakes import Call, ScriptedChat, first_slot_judge, text_reply
@@ -185,6 +187,26 @@ async def test_a_change_of_a_late_step_redoes_no_early_one(run: Runs):
     await run(steps, "steps.2.kl={beta: 0.2}")
     assert run.steps("step_skipped") == ["01-label", "02-reward_model"]
     assert run.steps("step_started") == ["03-ppo"]
+
+
+async def test_one_labelled_set_makes_a_model_of_helpfulness_and_one_of_safety(run: Runs):
+    steps = [
+        {"type": "label", "candidates": 2},
+        {"type": "reward_model", "name": "helpfulness", "weights": {"tag:harmlessness": 0.1}},
+        {"type": "reward_model", "name": "safety", "weights": {"tag:helpfulness": 0.0, "tag:tone": 0.0}},
+        {"type": "ppo", "steps": 3, "rewards": [{"type": "gate"}], "costs": [{"type": "rules"}]},
+    ]
+    await run(f"steps={json.dumps(steps)}")
+    helpfulness, safety, ppo = run.trainer.configs
+    assert isinstance(ppo, PPOConfig)
+    assert isinstance(helpfulness, RewardConfig)
+    assert isinstance(safety, RewardConfig)
+    assert helpfulness.pairs == run.out / "02-reward_model" / "pairs.jsonl"
+    assert {pair.provenance.weights["tag:tone"] for pair in read_pairs(safety.pairs)} == {0.0}
+    (gate,) = ppo.rewards
+    assert gate.type == "gate"
+    assert (gate.helpfulness, gate.safety) == (helpfulness.output, safety.output)
+    assert [cost.name for cost in ppo.costs] == ["rules"]
 
 
 async def test_rules_are_served_to_the_training_child_as_a_reward(run: Runs, tmp_path: Path):

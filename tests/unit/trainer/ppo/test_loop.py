@@ -14,8 +14,11 @@ from trainer import checkpoint
 from trainer.config import PPOConfig
 from trainer.data import Encoder, Sample, write_samples
 from trainer.language_model import LanguageModel
+from trainer.ppo.constraint import Lagrangian
+from trainer.ppo.kl import KLPrice
 from trainer.ppo.loop import prepared
 from trainer.ppo.networks import Batch, Networks
+from trainer.ppo.prices import Prices
 from trainer.ppo.rollout import Experience, Prompts, Rollouts
 from trainer.ppo.update import Update, learning_rate
 from trainer.reward.scoring import RewardModel, classifier, rewards_of
@@ -70,6 +73,11 @@ def _config(model: Path, prompts: Path, rewards: Path | None, out: Path, **setti
     )
 
 
+def _prices(config: PPOConfig, beta: float) -> Prices:
+    """The prices of a run, with this one for a nat."""
+    return Prices(KLPrice(config.kl, beta), Lagrangian(config.constraint))
+
+
 class Parts:
     """The parts of a run, with scripted rewards."""
 
@@ -101,7 +109,7 @@ def test_the_policy_starts_at_its_reference_and_the_first_ratio_is_one(parts: An
     run = parts(temperature=0.7)
     experience = run.rollouts.collect(0)
     assert torch.equal(experience.logps, experience.ref_logps)
-    lesson, metrics = prepared(experience, 0.1, run.config)
+    lesson, metrics = prepared(experience, _prices(run.config, 0.1), run.config)
     assert metrics["kl"] == metrics["kl_k3"] == 0.0
     assert run.update.learn(lesson, 0)["first_ratio_off"] < 1e-4
 
@@ -120,7 +128,7 @@ def test_gradients_do_not_depend_on_the_size_of_the_micro_batch(parts: Any):
     ends: list[torch.Tensor] = []
     for size in (1, 3, 8):
         run = parts(micro_batch=size, minibatch=8, epochs=1, entropy_weight=0.01)
-        lesson, _ = prepared(run.rollouts.collect(0), 0.1, run.config)
+        lesson, _ = prepared(run.rollouts.collect(0), _prices(run.config, 0.1), run.config)
         run.update.learn(lesson, 0)
         ends.append(run.weights())
     assert torch.allclose(ends[0], ends[1], atol=2e-5)
@@ -131,7 +139,7 @@ def test_gradient_checkpointing_changes_no_gradient(parts: Any):
     ends: list[torch.Tensor] = []
     for each in (False, True):
         run = parts(gradient_checkpointing=each, epochs=1)
-        lesson, _ = prepared(run.rollouts.collect(0), 0.1, run.config)
+        lesson, _ = prepared(run.rollouts.collect(0), _prices(run.config, 0.1), run.config)
         run.update.learn(lesson, 0)
         ends.append(run.weights())
     assert torch.allclose(ends[0], ends[1], atol=1e-6)
@@ -143,7 +151,7 @@ def test_training_earns_more_of_the_reward(critic: str, parts: Any):
     run = parts(critic=critic, episodes=32, minibatch=16, micro_batch=16, steps=8, max_tokens=8, **free)
     means: list[float] = []
     for step in range(8):
-        lesson, metrics = prepared(run.rollouts.collect(step), 0.0, run.config)
+        lesson, metrics = prepared(run.rollouts.collect(step), _prices(run.config, 0.0), run.config)
         run.update.learn(lesson, step)
         means.append(metrics["reward"])
     assert sum(means[-3:]) / 3 > sum(means[:3]) / 3 + 0.08
@@ -155,7 +163,7 @@ def test_a_high_price_of_kl_holds_the_policy_at_its_reference(parts: Any):
         run = parts(episodes=16, minibatch=16, micro_batch=16, steps=6, max_tokens=8)
         metrics: dict[str, float] = {}
         for step in range(6):
-            lesson, metrics = prepared(run.rollouts.collect(step), beta, run.config)
+            lesson, metrics = prepared(run.rollouts.collect(step), _prices(run.config, beta), run.config)
             run.update.learn(lesson, step)
         distances.append(metrics["kl_k3"])
     assert distances[1] < 0.8 * distances[0]
@@ -178,7 +186,7 @@ def test_a_critic_that_begins_as_the_reward_model_says_its_reward_at_the_end(
 def test_a_warm_up_of_the_critic_leaves_the_policy_alone(parts: Any):
     run = parts(critic_warmup=1)
     before = {name: p.detach().clone() for name, p in run.networks.actor.named_parameters()}
-    lesson, _ = prepared(run.rollouts.collect(0), 0.1, run.config)
+    lesson, _ = prepared(run.rollouts.collect(0), _prices(run.config, 0.1), run.config)
     values = run.networks.values(Batch.of(lesson.experience.rows))
     run.update.learn(lesson, 0)
     assert all(torch.equal(before[name], p) for name, p in run.networks.actor.named_parameters())
@@ -187,7 +195,7 @@ def test_a_warm_up_of_the_critic_leaves_the_policy_alone(parts: Any):
 
 def test_a_step_ends_early_where_the_policy_has_moved_too_far(parts: Any):
     run = parts(kl={"update_kl_per_sequence": 1e-4}, epochs=4, minibatch=8)
-    lesson, _ = prepared(run.rollouts.collect(0), 0.1, run.config)
+    lesson, _ = prepared(run.rollouts.collect(0), _prices(run.config, 0.1), run.config)
     metrics = run.update.learn(lesson, 0)
     assert metrics["passes_cut"] == 1.0
     assert metrics["update_kl"] <= 1e-4
@@ -220,7 +228,7 @@ def test_a_response_that_did_not_end_is_punished_and_scores_are_clipped(parts: A
     for done in (True, False):
         finished = torch.full_like(experience.finished, done)
         changed = Experience(**experience.as_state() | {"finished": finished, "scores": experience.scores * 0 + 9})
-        _, metrics = prepared(changed, 0.0, run.config)
+        _, metrics = prepared(changed, _prices(run.config, 0.0), run.config)
         assert metrics["objective"] == pytest.approx(1.0 if done else -1.0)
 
 
@@ -267,6 +275,7 @@ def _steps(events: list[dict[str, Any]]) -> list[dict[str, float]]:
     [
         {"kl": {"target_kl_per_sequence": 1.0, "horizon": 20}},
         {"critic": "head"},
+        {"costs": [], "constraint": {"learning_rate": 1.0, "window": 12}},
         {"lora": {"rank": 2}, "critic": "policy"},
     ],
 )
@@ -274,6 +283,8 @@ def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
     settings: dict[str, Any], chat_model: Path, prompts: Path, reward_model: Path, tmp_path: Path
 ):
     settings = {"steps": 4, **settings}
+    if "costs" in settings:
+        settings["costs"] = [{"type": "reward_model", "path": reward_model, "name": "cost", "weight": -1.0}]
     whole = _run(_config(chat_model, prompts, reward_model, tmp_path / "whole", **settings))
     again = _config(
         chat_model, prompts, reward_model, tmp_path / "again", **settings, state=tmp_path / "state", save_every=2
