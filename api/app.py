@@ -18,6 +18,7 @@ from api import (
     preferences,
     problems,
     rewards,
+    stored_preferences,
     trial_routes,
 )
 from api import models as model_routes
@@ -75,6 +76,7 @@ def create_app(settings: Settings, *, models: Models | None = None, command: Com
     problems.install(app)
     nouns = (
         preferences,
+        stored_preferences,
         datasets,
         constitutions,
         drafts,

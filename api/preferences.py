@@ -1,5 +1,6 @@
-"""/v1/preferences: prompts in, labelled preference pairs out, now. Small batches; files go through `solon label`."""
+"""POST /v1/preferences: prompts in, labelled preference pairs out, now, and kept. Long lists are batches."""
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Annotated, Any
@@ -23,6 +24,9 @@ from solon.rows import HumanVote, Row, parse_row
 from solon.settings import ModelName
 
 router = APIRouter(prefix="/v1/preferences", tags=["preferences"])
+
+REQUEST = "request"
+"""Source of what a request labelled."""
 
 
 class Strict(BaseModel):
@@ -80,6 +84,8 @@ class PreferencesRequest(Strict):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     weights: Annotated[FactorsIn, Field(default_factory=dict)]
     prompts: Annotated[list[PromptIn], Field(min_length=1)]
+    store: bool = True
+    """Whether pairs and discards are kept, for GET /v1/preferences."""
 
 
 class ReweightRequest(Strict):
@@ -100,12 +106,19 @@ class Labelled(Page[PreferencePair | Discard]):
 
 @router.post("", dependencies=[LABEL])
 async def create_preferences(request: PreferencesRequest, services: Use) -> Labelled:
-    """A label with its votes for each comparison, or the reason why there is none."""
+    """A label with its votes for each comparison, or the reason why there is none; kept unless `store` is false."""
     constitution = weighted(await services.constitution(request.constitution), request.weights)
     rows = _rows(request, constitution, services)
     with services.gate.enter():
         items = await _label(request, constitution, rows, services)
+        if request.store:
+            await keep(items, services)
     return page_of(items)
+
+
+async def keep(items: list[PreferencePair | Discard], services: Services) -> None:
+    """Store the items of a request."""
+    await asyncio.to_thread(services.preferences.add, items, project=services.project, source=REQUEST)
 
 
 @router.post("/reweight", dependencies=[LABEL])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Generic, Literal, TypeVar
 
 from fastapi import Depends, Query, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Engine
 
 from api.auditor import Auditor
@@ -18,6 +18,8 @@ from api.registry import Models, Salted
 from api.runner import Runner
 from api.store.jobs import JobStore
 from api.store.keys import KeyStore
+from api.store.preferences import PreferenceStore
+from api.store.reviews import ReviewStore
 from constitution.document import Constitution
 from constitution.editing import Editor
 from critic.cache import Cache
@@ -83,6 +85,16 @@ class Services:
             )
         return self.views[project]
 
+    @property
+    def preferences(self) -> PreferenceStore:
+        """Stored preferences of all projects."""
+        return PreferenceStore(self.database)
+
+    @property
+    def reviews(self) -> ReviewStore:
+        """What people said of them."""
+        return ReviewStore(self.database)
+
     async def constitution(self, reference: str) -> Constitution:
         """The published constitution that a request names; a file or a draft is never read."""
         return await asyncio.to_thread(self.constitutions.library.load, reference)
@@ -114,8 +126,12 @@ class Page(BaseModel, Generic[Item]):
 
 
 class Paging(BaseModel):
-    """Query parameters of every list."""
+    """Query parameters of every list; another one is a mistake. A list with more of them has a subclass."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     after: Annotated[str | None, Query(max_length=100)] = None
+    """Cursor: the `last_id` of the page before."""
     limit: Annotated[int, Query(ge=1, le=100)] = 20
     order: Literal["asc", "desc"] = "desc"
+    """`desc`: newest first."""

@@ -5,7 +5,8 @@
     POST /v1/constitutions/{id}/drafts/{draft}/preview   which labels the draft would change
     POST /v1/preferences/relabel                         given pairs under a published version
 
-The work is done before the answer is sent; sample and pairs are bounded. Nothing is stored.
+The work is done before the answer is sent; sample and pairs are bounded. Only what is
+relabelled by its id is stored.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from api.callers import LABEL
 from api.constitutions import Id
 from api.events import Event
 from api.judging import open_judge, recorded_judge
-from api.preferences import Labelled, Strict, page_of
+from api.preferences import Labelled, Strict, keep, page_of
 from api.relabelling import relabelled
 from api.services import Services, Use
 from api.trials import PreviewRequest, labelled_under, run_cases, run_preview
@@ -36,6 +37,7 @@ from solon.settings import ModelName
 router = APIRouter(prefix="/v1", tags=["constitutions"])
 
 Name = Annotated[str, Path(pattern=ID_PATTERN)]
+PreferenceId = Annotated[str, Field(pattern=r"^pref_[0-9a-z]{26}$")]
 
 
 class TestBody(Strict):
@@ -67,7 +69,9 @@ class RelabelBody(Strict):
     """Published id, `id@version` or `id@label`."""
     judge: ModelName | None = None
     """Null takes the one that gave the stored votes."""
-    pairs: Annotated[list[PreferencePair], Field(min_length=1)]
+    pairs: Annotated[list[PreferencePair], Field(min_length=1)] | None = None
+    ids: Annotated[list[PreferenceId], Field(min_length=1)] | None = None
+    """Of stored preferences; one of `ids` and `pairs` is given. The new labels are kept beside the old ones."""
 
 
 class Relabelled(Labelled):
@@ -107,18 +111,30 @@ async def preview_draft(name: Id, draft: Name, body: PreviewBody, services: Use)
 @router.post("/preferences/relabel", dependencies=[LABEL], tags=["preferences"])
 async def relabel_preferences(body: RelabelBody, services: Use) -> Relabelled:
     """The pairs under another text: votes that still stand are kept, and the judge is asked only for the others."""
+    constitution = await services.constitution(body.constitution)
+    pairs = await asyncio.to_thread(_given, body, services)
+    name = body.judge or recorded_judge(pairs)
+    with services.gate.enter():
+        judge = await open_judge(name, constitution, services.settings, services.models, services.cache)
+        found = [each async for _, each in relabelled(pairs, Relabeller(constitution, judge))]
+        if body.ids is not None:
+            await keep(found, services)
+    calls = sum(each.provenance.judge_calls for each in found if isinstance(each, PreferencePair))
+    return Relabelled(**dict(page_of(found)), judge_calls=calls)
+
+
+def _given(body: RelabelBody, services: Services) -> list[PreferencePair]:
+    """The pairs that a request sends or names."""
+    if (body.ids is None) == (body.pairs is None):
+        raise InvalidInput("needs either ids or pairs", field="pairs", remedy="give one of `ids` and `pairs`")
     most = services.settings.limits.prompts_per_request
-    if len(body.pairs) > most:
+    if len(body.ids or body.pairs or ()) > most:
         raise InvalidInput(
             f"more than {most} pairs", field="pairs", remedy="send fewer at a time, or use `solon label --relabel`"
         )
-    constitution = await services.constitution(body.constitution)
-    name = body.judge or recorded_judge(body.pairs)
-    with services.gate.enter():
-        judge = await open_judge(name, constitution, services.settings, services.models, services.cache)
-        found = [each async for _, each in relabelled(body.pairs, Relabeller(constitution, judge))]
-    calls = sum(each.provenance.judge_calls for each in found if isinstance(each, PreferencePair))
-    return Relabelled(**dict(page_of(found)), judge_calls=calls)
+    if body.pairs is not None:
+        return body.pairs
+    return [services.preferences.get(each, project=services.project).pair() for each in body.ids or ()]
 
 
 async def _tested(constitution: Constitution, body: TestBody, services: Services) -> CaseReport:
