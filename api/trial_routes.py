@@ -111,8 +111,8 @@ async def preview_draft(name: Id, draft: Name, body: PreviewBody, services: Use)
 @router.post("/preferences/relabel", dependencies=[LABEL], tags=["preferences"])
 async def relabel_preferences(body: RelabelBody, services: Use) -> Relabelled:
     """The pairs under another text: votes that still stand are kept, and the judge is asked only for the others."""
-    constitution = await services.constitution(body.constitution)
     pairs = await asyncio.to_thread(_given, body, services)
+    constitution = await services.constitution(body.constitution)
     name = body.judge or recorded_judge(pairs)
     with services.gate.enter():
         judge = await open_judge(name, constitution, services.settings, services.models, services.cache)

@@ -1,8 +1,8 @@
-"""Tables of stored preferences, of what people said of them, and of what made no comparison."""
+"""Tables of stored preferences, what people said of them, what made no comparison, datasets, and answers given."""
 
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, Integer, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from api.store.tables import Table
@@ -57,7 +57,7 @@ class PreferenceVersionRow(Table):
     __tablename__ = "preference_versions"
 
     preference: Mapped[int] = mapped_column(ForeignKey("preferences.number"), primary_key=True)
-    version: Mapped[int] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     stored_at: Mapped[float]
     source: Mapped[str] = mapped_column(String(100))
     record: Mapped[str] = mapped_column(Text)
@@ -107,3 +107,33 @@ class DiscardRow(Table):
     created_at: Mapped[float]
 
     __table_args__ = (Index("ix_discards_project_source", "project", "source"),)
+
+
+class DatasetRow(Table):
+    """A dataset made of stored preferences; its files are in the artifacts."""
+
+    __tablename__ = "datasets"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project: Mapped[str] = mapped_column(String(63), default="default", index=True)
+    name: Mapped[str] = mapped_column(String(100))
+    filter: Mapped[dict[str, Any]]
+    manifest: Mapped[dict[str, Any]]
+    created_at: Mapped[float]
+
+
+class AnswerRow(Table):
+    """The answer to a request with an Idempotency-Key, or that it is being made."""
+
+    __tablename__ = "answers"
+
+    project: Mapped[str] = mapped_column(String(63), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    request_hash: Mapped[str] = mapped_column(String(80))
+    created_at: Mapped[float] = mapped_column(index=True)
+    claimed_until: Mapped[float]
+    """Unix time until which whoever makes the answer is taken to be at it."""
+    status: Mapped[int | None]
+    """None while it is being made."""
+    headers: Mapped[dict[str, Any] | None]
+    body: Mapped[bytes | None] = mapped_column(LargeBinary)
