@@ -13,6 +13,7 @@ import typer
 
 from api import (
     audit_cli,
+    bench_cli,
     cache_cli,
     constitution_cli,
     critique_cli,
@@ -37,6 +38,7 @@ app.add_typer(pairs_cli.app, name="pairs", help="Datasets of preference pairs: i
 app.add_typer(audit_cli.app, name="audit", help="Audits of a judge.")
 app.add_typer(cache_cli.app, name="cache", help="The judgement cache: stats, export, import.")
 app.add_typer(rules_cli.app, name="rules", help="Rule-based rewards: score, fit, accuracy.")
+app.add_typer(bench_cli.app, name="bench", help="Methods compared on this machine.")
 app.add_typer(config_app, name="config", help="Settings.")
 app.command()(label_cli.label)
 app.command()(critique_cli.critique)

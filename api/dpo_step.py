@@ -1,10 +1,10 @@
 """The `dpo` step: a training child on the latest pairs, and beside it the same on shuffled labels as a control."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 from api.children import Progress
+from api.machine import cores
 from api.recipes import DPOStep
 from api.steps import Outcome, Run, Ticks
 from critic.concurrency import together
@@ -33,7 +33,6 @@ class DPO:
 
 
 def _config(step: DPOStep, run: Run, output: Path, trainings: int) -> DPOConfig:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return DPOConfig(
         **step.model_dump(exclude={"type", "control"}),
         type="dpo",
@@ -42,7 +41,7 @@ def _config(step: DPOStep, run: Run, output: Path, trainings: int) -> DPOConfig:
         output=output,
         state=run.unfinished(output.parent) / output.name,
         # Two trainings of a small model at one thread each are faster than one after the other at two.
-        threads=max(1, cores // trainings) if trainings > 1 else None,
+        threads=max(1, cores() // trainings) if trainings > 1 else None,
         seed=run.recipe.seed,
         shuffle_labels=output.name == "control",
     )

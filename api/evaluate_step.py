@@ -1,6 +1,5 @@
 """The `evaluate` step: before, after and control on the same prompts, and the report."""
 
-import os
 import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 from api import prompts
 from api.contest import Contest, completions, contest
 from api.judging import open_judge, opened_cache
+from api.machine import cores
 from api.recipes import EvaluateStep
 from api.report_building import Evidence, build_report, summary
 from api.steps import Outcome, Run, Ticks
@@ -108,7 +108,6 @@ def _contest(labeller: Labeller, evidence: Evidence, side: str, counter: _Counte
 
 async def _diverge(run: Run, step: EvaluateStep, evidence: Evidence, sides: dict[str, str], folder: Path) -> None:
     """KL(side || before) per sequence, on the side's own completions."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     configs: list[KLConfig] = []
     for side, name in sides.items():
         samples = folder / f"{side}-samples.jsonl"
@@ -122,7 +121,7 @@ async def _diverge(run: Run, step: EvaluateStep, evidence: Evidence, sides: dict
                 samples=samples,
                 output=folder / f"{side}-kl",
                 temperature=step.temperature,
-                threads=max(1, cores // len(sides)),
+                threads=max(1, cores() // len(sides)),
                 seed=run.recipe.seed,
             )
         )

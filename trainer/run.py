@@ -13,6 +13,7 @@ checkpoints, where the configuration names a directory for them.
 
 import json
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -67,13 +68,27 @@ def run(config: AnyConfig, emit: Emit) -> None:
             kl.run(config, emit)
 
 
+def peak_memory_mib() -> float:
+    """The most memory that this process has held: of the accelerator where torch used one, else resident."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated()) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
 def _events() -> Emit:
-    """A writer on the real standard output, which from here on is standard error to everything else."""
+    """A writer on the real standard output, which from here on is standard error to everything else.
+
+    A `done` event gets the process's peak memory.
+    """
     stream = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     sys.stdout.flush()
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
     def emit(event: str, **fields: Any) -> None:
+        if event == "done":
+            fields["peak_memory_mib"] = round(peak_memory_mib(), 1)
         stream.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
         stream.flush()
 
