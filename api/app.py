@@ -30,9 +30,9 @@ from api.registry import Models, opened
 from api.runner import Command, Runner, align_command
 from api.services import Gate, Services
 from api.store.audits import AuditStore
+from api.store.database import open_database
 from api.store.jobs import JobStore
 from api.store.keys import KeyStore
-from api.store.tables import open_database
 from constitution.editing import Editor
 from solon import __version__
 from solon.settings import Settings
@@ -53,6 +53,7 @@ def create_app(settings: Settings, *, models: Models | None = None, command: Com
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with AsyncExitStack() as stack:
+            stack.callback(database.dispose)
             served = await stack.enter_async_context(opened(settings, models))
             runner = await stack.enter_async_context(Runner(store, settings, command))
             gate = Gate(settings.limits.requests_in_flight)

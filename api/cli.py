@@ -17,6 +17,7 @@ from api import (
     cache_cli,
     constitution_cli,
     critique_cli,
+    database_cli,
     job_cli,
     label_cli,
     model_cli,
@@ -37,6 +38,7 @@ app.add_typer(constitution_cli.app, name="constitution", help="Published and loc
 app.add_typer(pairs_cli.app, name="pairs", help="Datasets of preference pairs: import, export, care.")
 app.add_typer(audit_cli.app, name="audit", help="Audits of a judge.")
 app.add_typer(cache_cli.app, name="cache", help="The judgement cache: stats, export, import.")
+app.add_typer(database_cli.app, name="database", help="The service's database: show, upgrade.")
 app.add_typer(rules_cli.app, name="rules", help="Rule-based rewards: score, fit, accuracy.")
 app.add_typer(bench_cli.app, name="bench", help="Methods compared on this machine.")
 app.add_typer(config_app, name="config", help="Settings.")

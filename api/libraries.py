@@ -4,7 +4,7 @@ from sqlalchemy import Engine
 
 from api.recipes import is_path
 from api.store.constitutions import DatabaseStore
-from api.store.tables import database_exists, open_database
+from api.store.database import database_exists, open_database
 from constitution.document import Constitution, parents_for, parse, read_bytes
 from constitution.editing import Editor
 from constitution.git_store import GitStore

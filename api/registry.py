@@ -63,8 +63,8 @@ async def opened(
 
 
 def _salt(settings: Settings) -> str | None:
+    from api.store.database import open_database
     from api.store.keys import KeyStore
-    from api.store.tables import open_database
 
     database = open_database(settings.database)
     try:

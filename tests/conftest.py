@@ -1,6 +1,8 @@
 """What several test folders share."""
 
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -22,6 +24,26 @@ def no_cache_in_the_working_directory(monkeypatch: pytest.MonkeyPatch) -> None:
         "judgements",
         lambda self: None if self.cache is None and self.artifacts == nowhere else found(self),
     )
+
+
+@pytest.fixture(autouse=True)
+def connections_end_with_the_test(request: pytest.FixtureRequest) -> Generator[None]:
+    """PostgreSQL's driver warns where a connection is forgotten, and its server has only so many."""
+    if request.node.get_closest_marker("postgres") is None:
+        yield
+        return
+    from sqlalchemy import Pool, event
+
+    opened: list[Any] = []
+
+    def remember(connection: Any, _record: object) -> None:
+        opened.append(connection)
+
+    event.listen(Pool, "connect", remember)
+    yield
+    event.remove(Pool, "connect", remember)
+    for connection in opened:
+        connection.close()
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from api.ids import new_id
+from api.store.database import reading
 from api.store.idempotency import insert, made_before
 from api.store.tables import AuditRow
 from solon.errors import NotFound
@@ -79,7 +80,7 @@ class AuditStore:
 
     def get(self, audit_id: str, *, project: str = DEFAULT_PROJECT) -> StoredAudit:
         """The audit; raises NotFound, for one of another project too."""
-        with Session(self._engine) as session:
+        with reading(self._engine) as session:
             return _audit(_row(session, audit_id, project))
 
     def page(
@@ -93,7 +94,7 @@ class AuditStore:
         query = query.order_by(AuditRow.id.asc() if order == "asc" else AuditRow.id.desc())
         if after is not None:
             query = query.where(AuditRow.id > after if order == "asc" else AuditRow.id < after)
-        with Session(self._engine) as session:
+        with reading(self._engine) as session:
             rows = session.scalars(query).all()
             return [_audit(row).model_copy(update={"report": None}) for row in rows[:limit]], len(rows) > limit
 

@@ -7,6 +7,7 @@ from sqlalchemy import CursorResult, Engine, delete, select, union, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from api.store.database import reading
 from api.store.tables import DraftRow, HappeningRow, LabelRow, VersionRow
 from constitution.store import (
     Action,
@@ -38,18 +39,18 @@ class DatabaseStore:
             select(DraftRow.constitution).where(DraftRow.project == self._project),
             select(VersionRow.constitution).where(VersionRow.project == self._project),
         )
-        with Session(self._engine) as session:
+        with reading(self._engine) as session:
             return tuple(sorted(session.scalars(query)))
 
     def drafts(self, constitution: str) -> tuple[Draft, ...]:
         """All drafts by name."""
         query = select(DraftRow).filter_by(project=self._project, constitution=constitution).order_by(DraftRow.name)
-        with Session(self._engine) as session:
+        with reading(self._engine) as session:
             return tuple(map(_draft, session.scalars(query)))
 
     def draft(self, constitution: str, name: str) -> Draft:
         """The draft; raises NotFound."""
-        with Session(self._engine) as session:
+        with reading(self._engine) as session:
             row = session.get(DraftRow, (self._project, constitution, name))
             if row is None:
                 raise no_draft()
@@ -78,13 +79,13 @@ class DatabaseStore:
         """Published versions in the order in which they were published."""
         query = select(VersionRow).filter_by(project=self._project, constitution=constitution)
         query = query.order_by(VersionRow.number)
-        with Session(self._engine) as session:
+        with reading(self._engine) as session:
             return tuple(map(_version, session.scalars(query)))
 
     def version_bytes(self, constitution: str, version: str) -> bytes:
         """The published text; raises NotFound."""
         query = select(VersionRow.raw).filter_by(project=self._project, constitution=constitution, version=version)
-        with Session(self._engine) as session:
+        with reading(self._engine) as session:
             raw = session.scalar(query)
         if raw is None:
             raise no_version()
@@ -118,7 +119,7 @@ class DatabaseStore:
     def labels(self, constitution: str) -> tuple[Label, ...]:
         """All labels by name."""
         query = select(LabelRow).filter_by(project=self._project, constitution=constitution).order_by(LabelRow.label)
-        with Session(self._engine) as session:
+        with reading(self._engine) as session:
             return tuple(map(_label, session.scalars(query)))
 
     def move_label(self, constitution: str, label: str, version: str, precondition: Precondition, note: Note) -> Label:
@@ -133,7 +134,7 @@ class DatabaseStore:
     def history(self, constitution: str) -> tuple[Happening, ...]:
         """Everything that happened, newest first."""
         query = select(HappeningRow).filter_by(project=self._project, constitution=constitution)
-        with Session(self._engine) as session:
+        with reading(self._engine) as session:
             return tuple(map(_happening, session.scalars(query.order_by(HappeningRow.number.desc()))))
 
     def _delete(self, session: Session, constitution: str, name: str, etag: str | None) -> None:

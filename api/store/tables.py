@@ -1,13 +1,10 @@
-"""The tables, and how a database is opened."""
+"""The tables. Whoever changes them writes a revision too: `api.store.schema`."""
 
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, Engine, ForeignKey, String, UniqueConstraint, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy import JSON, ForeignKey, String, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from solon.errors import InvalidInput
 from solon.settings import DEFAULT_PROJECT
 
 
@@ -154,39 +151,3 @@ class KeyRow(Table):
     expires_at: Mapped[float | None]
     revoked_at: Mapped[float | None]
     last_used_at: Mapped[float | None]
-
-
-def database_exists(url: str) -> bool:
-    """Whether reading from the database would find one; opening it would make the file of a SQLite database."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        return True  # opening it says what is wrong
-    return parsed.get_backend_name() != "sqlite" or (parsed.database is not None and Path(parsed.database).exists())
-
-
-def open_database(url: str) -> Engine:
-    """An engine on the database, its tables created where they are missing.
-
-    Raises InvalidInput where the URL cannot be used or the database cannot be opened.
-    """
-    remedy = "set `database` like sqlite:///solon.db"
-    try:
-        engine = create_engine(url)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise InvalidInput("not a database URL that is supported here", field="database", remedy=remedy) from error
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _configure_sqlite)
-    try:
-        Table.metadata.create_all(engine)
-    except OperationalError as error:
-        raise InvalidInput("the database cannot be opened", field="database", remedy=remedy) from error
-    return engine
-
-
-def _configure_sqlite(connection: Any, _record: object) -> None:
-    """WAL: readers never wait for the writer; a writer waits for another one up to 10 s."""
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=10000", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from api.store.tables import JobRow, open_database
+from api.store.database import open_database
+from api.store.tables import JobRow
 from critic.exchange.files import import_pairs
 from critic.exchange.given import label
 from solon.datasets import write_pairs

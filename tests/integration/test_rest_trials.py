@@ -6,8 +6,8 @@ from typing import Any
 import httpx2
 import pytest
 
+from api.store.database import open_database
 from api.store.jobs import JobStore
-from api.store.tables import open_database
 from constitution.document import load, read_bytes
 from critic.judge import Judge
 from critic.pipeline import label

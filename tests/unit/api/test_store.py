@@ -1,4 +1,4 @@
-"""The store: jobs move from queued to finished, events are numbered, keys are idempotent. Real SQLite."""
+"""The store: jobs move from queued to finished, events are numbered, keys are idempotent. On real databases."""
 
 from pathlib import Path
 
@@ -7,14 +7,15 @@ from sqlalchemy import text
 
 from api.events import Event
 from api.ids import new_id
+from api.store.database import open_database
 from api.store.jobs import JobStatus, JobStore
-from api.store.tables import open_database
 from solon.errors import Busy, InvalidInput, NotFound
+from tests.integration.postgres import DATABASES, new_database
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> JobStore:
-    return JobStore(open_database(f"sqlite:///{tmp_path / 'jobs.db'}"))
+@pytest.fixture(params=DATABASES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> JobStore:
+    return JobStore(open_database(new_database(request.param, tmp_path)))
 
 
 def test_ids_sort_by_the_time_they_were_made():

@@ -4,14 +4,17 @@ import multiprocessing
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
+import pytest
+
 from api.store.constitutions import DatabaseStore
-from api.store.tables import open_database
+from api.store.database import open_database
 from constitution.git_store import GitStore
 from constitution.store import Note, Precondition, Store
+from tests.integration.postgres import new_database
 
 PATIENCE_S = 300
 """How long processes may take to come up on a machine that is busy with other things."""
-KINDS = ("git", "database")
+KINDS = ("git", "database", pytest.param("postgresql", marks=pytest.mark.postgres))
 NEW = Precondition(if_none_match="*")
 ANY = Precondition(if_match="*")
 ADA = Note("Ada Example <ada@example.org>", "First words")
@@ -34,7 +37,10 @@ def open_store(kind: str, folder: Path) -> Store:
     """A store in the folder; opened again, the same one."""
     if kind == "git":
         return GitStore(folder / "constitutions")
-    return DatabaseStore(open_database(f"sqlite:///{folder / 'solon.db'}"))
+    address = folder / "database.url"
+    if not address.exists():
+        address.write_text(new_database("sqlite" if kind == "database" else kind, folder))
+    return DatabaseStore(open_database(address.read_text()))
 
 
 def processes() -> ForkServerContext:

@@ -1,6 +1,4 @@
-"""Projects and API keys. What is there already belongs to the default project."""
-
-from typing import Final
+"""Projects and API keys; what was there before belongs to the project `default`."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,17 +6,51 @@ from alembic import op
 revision = "0002"
 down_revision = "0001"
 
-_NAMES: Final = {"uq": "uq_%(table_name)s_%(column_0_name)s", "pk": "pk_%(table_name)s"}
-"""How batches call what SQLite gave no name; PostgreSQL names everything itself."""
+_NAMES = {"uq": "%(table_name)s_%(column_0_N_name)s_key", "pk": "%(table_name)s_pkey"}
+"""SQLite keeps no names of constraints; these are PostgreSQL's own."""
+
+
+def _project() -> sa.Column[str]:
+    return sa.Column("project", sa.String(63), nullable=False, server_default="default")
+
+
+def _scope_keys(table: str) -> None:
+    """An Idempotency-Key makes one row per project."""
+    with op.batch_alter_table(table, naming_convention=_NAMES) as batch:
+        batch.add_column(_project())
+        batch.drop_constraint(f"{table}_idempotency_key_key", type_="unique")
+        batch.create_unique_constraint(f"{table}_project_idempotency_key_key", ["project", "idempotency_key"])
+        batch.create_index(f"ix_{table}_project", ["project"])
+
+
+def _scope_names(table: str, name: str) -> None:
+    """Names are unique within a project."""
+    with op.batch_alter_table(table, naming_convention=_NAMES) as batch:
+        batch.add_column(_project())
+        batch.drop_constraint(f"{table}_pkey", type_="primary")
+        batch.create_primary_key(f"{table}_pkey", ["project", "constitution", name])
 
 
 def upgrade() -> None:
-    """Give every table that users list a project, which every key begins with."""
+    """Give every object that users list a project."""
+    _scope_keys("jobs")
+    _scope_keys("audits")
+    _scope_names("constitution_drafts", "name")
+    _scope_names("constitution_labels", "label")
+    with op.batch_alter_table("constitution_versions", naming_convention=_NAMES) as batch:
+        batch.add_column(_project())
+        batch.drop_constraint("constitution_versions_constitution_version_key", type_="unique")
+        unique = ["project", "constitution", "version"]
+        batch.create_unique_constraint("constitution_versions_project_constitution_version_key", unique)
+        batch.create_index("ix_constitution_versions_project", ["project"])
+    with op.batch_alter_table("constitution_history") as batch:
+        batch.add_column(_project())
+        batch.create_index("ix_constitution_history_project", ["project"])
     op.create_table(
         "projects",
         sa.Column("id", sa.String(63), primary_key=True),
         sa.Column("salt", sa.String(64), nullable=False),
-        sa.Column("created_at", sa.Float, nullable=False),
+        sa.Column("created_at", sa.Double, nullable=False),
     )
     op.create_table(
         "keys",
@@ -28,33 +60,8 @@ def upgrade() -> None:
         sa.Column("hash", sa.String(64), nullable=False, unique=True),
         sa.Column("hint", sa.String(8), nullable=False),
         sa.Column("scopes", sa.JSON, nullable=False),
-        sa.Column("created_at", sa.Float, nullable=False),
-        sa.Column("expires_at", sa.Float),
-        sa.Column("revoked_at", sa.Float),
-        sa.Column("last_used_at", sa.Float),
+        sa.Column("created_at", sa.Double, nullable=False),
+        sa.Column("expires_at", sa.Double),
+        sa.Column("revoked_at", sa.Double),
+        sa.Column("last_used_at", sa.Double),
     )
-    for table in ("jobs", "audits"):
-        _rekey(table, [], unique=["idempotency_key"])
-    for table, name in (("constitution_drafts", "name"), ("constitution_labels", "label")):
-        _rekey(table, ["constitution", name], index=False)
-    _rekey("constitution_versions", [], unique=["constitution", "version"])
-    _rekey("constitution_history", [])
-
-
-def _rekey(table: str, primary: list[str], *, unique: list[str] | None = None, index: bool = True) -> None:
-    """Add the column, and put it in front of the primary key and the unique columns that are given."""
-    sqlite = op.get_bind().dialect.name == "sqlite"
-    column = sa.Column("project", sa.String(63), nullable=False, server_default="default")
-    with op.batch_alter_table(table, naming_convention=_NAMES) as batch:
-        batch.add_column(column)
-        if primary:
-            batch.drop_constraint(f"pk_{table}" if sqlite else f"{table}_pkey", type_="primary")
-            batch.create_primary_key(f"{table}_pkey", ["project", *primary])
-        if unique:
-            old = f"uq_{table}_{unique[0]}" if sqlite else f"{table}_{'_'.join(unique)}_key"
-            batch.drop_constraint(old, type_="unique")
-            batch.create_unique_constraint(f"{table}_project_{'_'.join(unique)}_key", ["project", *unique])
-        if index:
-            batch.create_index(f"ix_{table}_project", ["project"])
-    with op.batch_alter_table(table) as batch:
-        batch.alter_column("project", server_default=None)
