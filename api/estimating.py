@@ -1,6 +1,6 @@
 """`solon label --estimate`, `solon align --dry-run`: what a job would ask its models for, before it asks anything."""
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -11,7 +11,7 @@ from api import prompts
 from api.judging import check_judge, open_judge
 from api.labelling import LabelRequest
 from api.libraries import load_constitution
-from api.recipes import CritiqueRevisionStep, DPOStep, EvaluateStep, LabelStep, PPOStep, Recipe
+from api.recipes import BestOfNStep, CritiqueRevisionStep, DPOStep, EvaluateStep, LabelStep, PPOStep, Recipe
 from api.steps import AnyStep
 from api.store.judgements import JudgementStore
 from constitution.document import Constitution
@@ -21,6 +21,7 @@ from critic.candidates import Sampling
 from critic.critique import draw
 from critic.estimate import Counting, Estimate, Estimator, Tokens, Unwritten
 from critic.labelling import Labeller
+from critic.usage import Usage
 from solon.chat import ChatModel
 from solon.records import Completion
 from solon.rows import Row, read_rows
@@ -144,6 +145,8 @@ class _Recipe:
                 return [await self._critique(step)]
             case EvaluateStep():
                 return await self._evaluate(step)
+            case BestOfNStep():
+                return [await self._best_of_n(step)]
             case _:
                 return []
 
@@ -178,6 +181,17 @@ class _Recipe:
             await _compare(asked, rows, step.max_tokens, found, found.comparisons[1] / max(len(rows), 1))
         return Line("critique_revision", found, critic, judge)
 
+    async def _best_of_n(self, step: BestOfNStep) -> Line:
+        """All samples written, and each marked by judge and rules as far as they score; in a later round at least."""
+        found, rows = Estimate(), self._train()
+        kinds = {term.type for term in step.rewards}
+        asked = await self._maker(self.recipe.judge, self.recipe.policy).estimator(None, 1, Sampling(step.max_tokens))
+        found.rows, found.completions = len(rows), step.samples * len(rows)
+        await _write(asked, rows, found, step.samples)
+        calls = await _mark(asked, rows, step.max_tokens, kinds, found, step.samples) if kinds - {"reward_model"} else 0
+        found.judge_calls = (calls, calls)
+        return Line("best_of_n", found, self.recipe.policy, self.recipe.judge if calls else None)
+
     async def _evaluate(self, step: EvaluateStep) -> list[Line]:
         """One completion of each side for each prompt; each judged side against the policy before."""
         recipe, chosen = self.recipe, self.recipe.prompts
@@ -205,6 +219,22 @@ async def _write(asked: Estimator, rows: Iterable[Row], found: Estimate, times: 
         await asked.policy.complete(row.prompt.messages, max_tokens=asked.sampling.max_tokens)
         asked.policy.next_row()
     found.policy.add(asked.policy.tokens, times)
+
+
+async def _mark(
+    asked: Estimator, rows: Iterable[Row], max_tokens: int, kinds: Set[str], found: Estimate, times: int
+) -> int:
+    """Add the marks and answers for `times` texts for each row; how many calls they are."""
+    labeller, text, usage = asked.labeller, Completion(text="one " * max_tokens), Usage()
+    for row in rows:
+        if "rules" in kinds:
+            await labeller.rule_scores(row.prompt, (text,), usage)
+        if "judge" in kinds and labeller.judge is not None:
+            for principle in labeller.principles(row.prompt):
+                await labeller.judge.mark(row.prompt, text, principle)
+    for judge in asked.judges:
+        found.judge.add(judge.tokens, times)
+    return round(found.judge.requests)
 
 
 async def _compare(asked: Estimator, rows: Iterable[Row], max_tokens: int, found: Estimate, times: float) -> None:

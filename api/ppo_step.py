@@ -56,15 +56,15 @@ def _config(step: PPOStep, run: Run, folder: Path, url: str) -> PPOConfig:
         type="ppo",
         model=run.policy_path(),
         prompts=folder / "prompts.jsonl",
-        rewards=[_source(term, run, url) for term in step.rewards],
-        costs=[_source(term, run, url) for term in step.costs],
+        rewards=[source_of(term, run, url) for term in step.rewards],
+        costs=[source_of(term, run, url) for term in step.costs],
         output=folder / "model",
         state=run.unfinished(folder),
         seed=run.recipe.seed,
     )
 
 
-def _source(term: RewardTerm, run: Run, url: str) -> RewardSource:
+def source_of(term: RewardTerm, run: Run, url: str) -> RewardSource:
     """The child's name for a term of the recipe."""
     if isinstance(term, RewardModelTerm):
         settings = term.model_dump(exclude={"type", "model"})

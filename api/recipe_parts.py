@@ -1,5 +1,6 @@
 """What the steps of a recipe are made of: their common base, and the terms of a reward."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -69,3 +70,15 @@ def models_of(term: Any) -> tuple[str, ...]:
     if isinstance(term, RewardModelTerm):
         return (term.model,)
     return (term.helpfulness, term.safety) if isinstance(term, GateTerm) else ()
+
+
+def asks_critic(terms: Sequence[Any]) -> bool:
+    """Whether a term asks rules or judge."""
+    return any(isinstance(term, RulesTerm | JudgeTerm) for term in terms)
+
+
+def require_each_once(terms: Sequence[Any]) -> None:
+    """Raises ValueError where two terms say the same."""
+    kinds = [(term.type, models_of(term)) for term in terms]
+    if len(set(kinds)) < len(kinds):
+        raise ValueError("each type of reward, and each reward model, may be there once")

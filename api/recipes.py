@@ -7,13 +7,25 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from api.recipe_parts import JudgeTerm, Part, RewardModelTerm, RewardName, RewardTerm, RulesTerm, models_of
+from api.iterated_steps import BestOfNStep
+from api.recipe_parts import (
+    JudgeTerm,
+    Part,
+    RewardModelTerm,
+    RewardName,
+    RewardTerm,
+    RulesTerm,
+    asks_critic,
+    models_of,
+    require_each_once,
+)
 from solon.documents import override, read_yaml, validated
 from solon.settings import ModelName
 from trainer.config import DPOMethod, PPOMethod, RewardMethod, SFTMethod
 
 __all__ = [
     "AnyStep",
+    "BestOfNStep",
     "BudgetPart",
     "CritiqueRevisionStep",
     "DPOStep",
@@ -24,6 +36,7 @@ __all__ = [
     "Planned",
     "Prompts",
     "Recipe",
+    "RejectionSamplingStep",
     "RewardModelStep",
     "RewardModelTerm",
     "RewardTerm",
@@ -37,7 +50,7 @@ __all__ = [
 
 BUILTIN_PROMPTS = "builtin:"
 
-PLANNED_STEPS = frozenset({"kto", "grpo", "rloo", "rejection_sampling"})
+PLANNED_STEPS = frozenset({"kto", "grpo", "rloo"})
 """Step types that recipes will know and this version cannot run."""
 
 
@@ -115,9 +128,11 @@ class DPOStep(DPOMethod):
 
 
 class SFTStep(SFTMethod):
-    """Supervised fine-tuning of the policy on the chains of the last `critique_revision` step."""
+    """Supervised fine-tuning of the policy on what an earlier step found to be good."""
 
     type: Literal["sft"]
+    on: Literal["revisions", "best"] = "revisions"
+    """What is learnt: the chains of the last `critique_revision` step, or the picks of the last `best_of_n` step."""
     revisions: Literal["all", "last"] = "all"
     """Of each chain: every kept revision, as in the paper, or the last."""
     originals: Literal["none", "benign", "all"] = "benign"
@@ -157,13 +172,11 @@ class PPOStep(PPOMethod):
     @property
     def asks_critic(self) -> bool:
         """Whether rules or judge are asked while it trains."""
-        return any(isinstance(term, RulesTerm | JudgeTerm) for term in self.terms)
+        return asks_critic(self.terms)
 
     @model_validator(mode="after")
     def _each_term_once(self) -> "PPOStep":
-        kinds = [(term.type, models_of(term)) for term in self.terms]
-        if len(set(kinds)) < len(kinds):
-            raise ValueError("each type of reward, and each reward model, may be there once")
+        require_each_once(self.terms)
         if self.ptx_weight:
             raise ValueError("`ptx_weight` is for training children of their own; a recipe has no text for it")
         return self
@@ -182,8 +195,8 @@ class EvaluateStep(Part):
 
 def _single(step: Any) -> Any:
     """The step, if it is one that rounds may hold."""
-    if isinstance(step, dict) and cast(dict[str, Any], step).get("type") == "rounds":
-        raise ValueError("rounds hold single steps, no `rounds`")
+    if isinstance(step, dict) and (kind := cast(dict[str, Any], step).get("type")) in ("rounds", "rejection_sampling"):
+        raise ValueError(f"rounds hold single steps, no `{kind}`")
     return _known_type(cast(Any, step))
 
 
@@ -199,9 +212,10 @@ def _known_type(step: Any) -> Any:
     return cast(Any, step)
 
 
-STEP_TYPES = ("critique_revision", "sft", "label", "reward_model", "ppo", "dpo", "evaluate", "rounds")
+SINGLE_TYPES = ("critique_revision", "sft", "label", "reward_model", "ppo", "dpo", "evaluate", "best_of_n")
+STEP_TYPES = (*SINGLE_TYPES, "rounds", "rejection_sampling")
 
-AnyStep = CritiqueRevisionStep | SFTStep | LabelStep | RewardModelStep | PPOStep | DPOStep | EvaluateStep
+AnyStep = CritiqueRevisionStep | SFTStep | LabelStep | RewardModelStep | PPOStep | DPOStep | EvaluateStep | BestOfNStep
 """What is done in one go."""
 Single = Annotated[Annotated[AnyStep, Field(discriminator="type")], BeforeValidator(_single)]
 
@@ -222,8 +236,25 @@ class RoundsStep(Part):
         return self
 
 
+class RejectionSamplingStep(BestOfNStep):
+    """Rounds of `best_of_n` and `sft` (Llama 2): sample, score, and learn the best of all rounds."""
+
+    type: Literal["rejection_sampling"]  # pyright: ignore[reportIncompatibleVariableOverride] - another step
+    rounds: Annotated[int, Field(ge=1, le=99)] = 3
+    sft: SFTMethod = SFTMethod()
+    """How the best are learnt."""
+
+    @property
+    def unrolled(self) -> RoundsStep:
+        """The rounds that this stands for."""
+        sampling = {name: getattr(self, name) for name in BestOfNStep.model_fields if name != "type"}
+        pick = BestOfNStep(type="best_of_n", **sampling)
+        learn = SFTStep(type="sft", on="best", **self.sft.model_dump())
+        return RoundsStep(type="rounds", times=self.rounds, steps=[pick, learn])
+
+
 Step = Annotated[
-    Annotated[AnyStep | RoundsStep, Field(discriminator="type")],
+    Annotated[AnyStep | RoundsStep | RejectionSamplingStep, Field(discriminator="type")],
     BeforeValidator(_known_type),
 ]
 """One step of a recipe."""
@@ -277,10 +308,10 @@ class Recipe(Part):
                 raise ValueError(f"{place}: `{step.type}` needs a {named} step before it")
             if step.type == "critique_revision" and step.verify and self.judge is None:
                 raise ValueError(f"{place}: `verify` needs a judge")
-            if step.type == "ppo" and self.judge is None and any(term.type == "judge" for term in step.terms):
+            terms = step.terms if isinstance(step, PPOStep | BestOfNStep) else ()
+            if self.judge is None and any(term.type == "judge" for term in terms):
                 raise ValueError(f"{place}: the reward `judge` needs a judge")
-            if step.type == "ppo":
-                _require_models(place, step, made)
+            _require_models(place, terms, made)
             if step.type == "reward_model":
                 made.add(step.name)
             seen.add(step.type)
@@ -312,10 +343,10 @@ def _needed(step: Any) -> tuple[str, ...]:
     """Types of which one must come before the step; none where it needs nothing."""
     match step:
         case SFTStep():
-            return ("critique_revision",)
+            return ("critique_revision",) if step.on == "revisions" else ("best_of_n",)
         case DPOStep() | RewardModelStep():
             return ("label",)
-        case PPOStep() if any(models_of(term) for term in step.terms):
+        case PPOStep() | BestOfNStep() if any(models_of(term) for term in step.terms):
             return ("reward_model",)
         case EvaluateStep():
             return ("dpo", "ppo", "sft")
@@ -323,9 +354,9 @@ def _needed(step: Any) -> tuple[str, ...]:
             return ()
 
 
-def _require_models(where: str, step: PPOStep, made: set[str]) -> None:
+def _require_models(where: str, terms: Sequence[Any], made: set[str]) -> None:
     """Raises where a term names a reward model that no step before it makes."""
-    for name in (name for term in step.terms for name in models_of(term)):
+    for name in (name for term in terms for name in models_of(term)):
         if name not in made:
             raise ValueError(f"{where}: no `reward_model` step before it has the name `{name}`")
 

@@ -1,4 +1,5 @@
-"""The `sft` step: the policy learns the revisions that were kept, and to go on helping (Bai et al. 2022, section 3)."""
+"""The `sft` step: the policy learns the revisions that were kept, and to go on helping (Bai et al. 2022, section 3), or
+the best of its own samples."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,22 +9,26 @@ from api.steps import Outcome, Run, Ticks
 from solon.chains import read_chains
 from solon.records import RevisionChain
 from trainer.config import SFTConfig
-from trainer.data import Sample, write_samples
+from trainer.data import Sample, read_samples, write_samples
 
 
 class SFT:
-    """Writes the model directory `model`."""
+    """Writes the model directory `model`, and `demonstrations`, what it learnt."""
 
     def inputs(self, step: SFTStep, run: Run) -> dict[str, str]:
-        """Policy and chains."""
-        return {"policy": run.policy_digest(), "critiques": run.artifacts["critiques"].digest}
+        """Policy and what is learnt."""
+        source = "critiques" if step.on == "revisions" else "best"
+        return {"policy": run.policy_digest(), source: run.artifacts[source].digest}
 
     async def do(self, step: SFTStep, run: Run, folder: Path, ticks: Ticks) -> Outcome:
         """The trained model, and what it learnt from."""
-        samples = list(learnt(step, list(read_chains(run.artifacts["critiques"].path))))
+        if step.on == "revisions":
+            samples = list(learnt(step, list(read_chains(run.artifacts["critiques"].path))))
+        else:
+            samples = list(read_samples(run.artifacts["best"].path))
         write_samples(folder / "rows.jsonl", samples)
         config = SFTConfig(
-            **step.model_dump(exclude={"type", "revisions", "originals"}),
+            **step.model_dump(exclude={"type", "on", "revisions", "originals"}),
             type="sft",
             model=run.policy_path(),
             rows=folder / "rows.jsonl",
@@ -33,7 +38,7 @@ class SFT:
         )
         done = await run.train(config, folder / "model-run", ticks.steps("loss", "token_accuracy"))
         result = {name: done.get(name) for name in ("rows", "dropped", "metrics")}
-        return Outcome({"model": folder / "model"}, result)
+        return Outcome({"model": folder / "model", "demonstrations": folder / "rows.jsonl"}, result)
 
 
 def learnt(step: SFTStep, chains: list[RevisionChain]) -> Iterator[Sample]:

@@ -23,6 +23,7 @@ from typing import Any
 
 from api import children, digests
 from api.accounts import Accounts
+from api.best_of_n_step import BestOfN
 from api.critique_step import CritiqueRevision, cast_of
 from api.critiquing import check_cast
 from api.dpo_step import DPO
@@ -52,6 +53,7 @@ WORK: dict[str, Work] = {
     "reward_model": RewardModel(),
     "ppo": PPO(),
     "dpo": DPO(),
+    "best_of_n": BestOfN(),
     "evaluate": Evaluate(),
 }
 

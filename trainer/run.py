@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from solon.errors import InvalidInput, SolonError
-from trainer.config import AnyConfig, DPOConfig, KLConfig, PPOConfig, RewardConfig, SFTConfig, read_config
+from trainer.config import AnyConfig, DPOConfig, KLConfig, PPOConfig, RewardConfig, ScoreConfig, SFTConfig, read_config
 from trainer.runs.records import Emit
 
 _QUIET = {
@@ -66,6 +66,10 @@ def run(config: AnyConfig, emit: Emit) -> None:
             from trainer.runs import kl
 
             kl.run(config, emit)
+        case ScoreConfig():
+            from trainer.runs import score
+
+            score.run(config, emit)
 
 
 def peak_memory_mib() -> float:

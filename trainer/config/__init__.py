@@ -15,6 +15,7 @@ from trainer.config.dpo import DPOConfig, DPOMethod
 from trainer.config.kl import KLConfig
 from trainer.config.ppo import PPOConfig, PPOMethod
 from trainer.config.reward import RewardConfig, RewardMethod
+from trainer.config.score import ScoreConfig
 from trainer.config.sft import SFTConfig, SFTMethod
 from trainer.config.sources import GateSource, RewardModelSource, RewardSource, ServiceSource
 
@@ -33,13 +34,14 @@ __all__ = [
     "RewardSource",
     "SFTConfig",
     "SFTMethod",
+    "ScoreConfig",
     "ServiceSource",
     "TrainConfig",
     "parse",
     "read_config",
 ]
 
-AnyConfig = SFTConfig | RewardConfig | PPOConfig | DPOConfig | KLConfig
+AnyConfig = SFTConfig | RewardConfig | PPOConfig | DPOConfig | KLConfig | ScoreConfig
 
 TrainConfig = Annotated[AnyConfig, Field(discriminator="type")]
 """Any configuration that `python -m trainer.run` accepts."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from api.workflows import align
 from solon.chat import ChatModel, ChatReply
 from solon.documents import override, validated
 from solon.errors import TrainingFailed
-from solon.fakes import Call, ScriptedChat, keyword_judge, text_reply
+from solon.fakes import Call, ScriptedChat, keyword_judge, keyword_score, text_reply
 from solon.settings import Settings
-from trainer.config import AnyConfig, KLConfig
+from trainer.config import AnyConfig, KLConfig, ScoreConfig
+from trainer.data import read_samples
 
 RECIPE: dict[str, Any] = {
     "name": "tiny",
@@ -63,6 +64,8 @@ class Trainer:
     def __init__(self, fails: str = "") -> None:
         self.configs: list[AnyConfig] = []
         self.fails = fails
+        self.reward: Callable[[str], float | str | None] = keyword_score(["good"], ["bad"])
+        """Of the reward model."""
 
     async def __call__(self, config: AnyConfig, where: Path, progress: Progress) -> dict[str, Any]:
         """The fields of a `done` event."""
@@ -75,6 +78,11 @@ class Trainer:
             nats = 1.0 if config.policy.name == "control" else 2.0
             return {"result": {"kl_nats": nats, "standard_error": 0.1}}
         config.output.mkdir(parents=True)
+        if isinstance(config, ScoreConfig):
+            rewards = [self.reward(sample.completion.text) for sample in read_samples(config.samples)]
+            lines = (json.dumps({"reward_model": reward}) + "\n" for reward in rewards)
+            (config.output / "scores.jsonl").write_text("".join(lines))
+            return {"samples": len(rewards)}
         told = config.model_dump(
             mode="json", exclude={"output", "pairs", "model", "rows", "prompts", "rewards", "state"}
         )

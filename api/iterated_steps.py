@@ -1,0 +1,38 @@
+"""Steps of iterated methods: rejection sampling, and what else is done in rounds."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from api.recipe_parts import Part, RewardModelTerm, RewardTerm, require_each_once
+
+
+class BestOfNStep(Part):
+    """Samples of the policy as it is, scored; of each prompt the best of this and all earlier `best_of_n` steps."""
+
+    type: Literal["best_of_n"]
+    samples: Annotated[int, Field(ge=1, le=256)] = 8
+    """Completions of each prompt. Llama 2 takes 10 to 100."""
+    rewards: Annotated[list[RewardTerm], Field(min_length=1)] = Field(
+        default_factory=lambda: [RewardModelTerm(type="reward_model")]
+    )
+    """What scores them, added up by their weights. Samples of earlier rounds are scored again when it has changed;
+    a `gate` is not whitened, since rounds would not be on one scale."""
+    temperature: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
+    """Llama 2 takes 1.2 to 1.3, so that samples differ; small models may ramble there."""
+    max_tokens: Annotated[int, Field(ge=1, le=32768)] = 160
+    """Of one completion."""
+    keep_cut: bool = False
+    """Score completions that ran into `max_tokens` too; they are not taught to stop there."""
+    min_coverage: Annotated[float, Field(ge=0.0, le=1.0)] = 0.8
+    """Share of the samples that must have a score; below it the job fails."""
+
+    @property
+    def terms(self) -> tuple[Any, ...]:
+        """Of the reward."""
+        return tuple(self.rewards)
+
+    @model_validator(mode="after")
+    def _each_term_once(self) -> "BestOfNStep":
+        require_each_once(self.rewards)
+        return self
