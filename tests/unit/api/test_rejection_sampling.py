@@ -111,7 +111,10 @@ async def test_an_estimate_counts_the_samples_of_every_round(run: Runs):
         ("[{type: best_of_n}]", "steps.0: `best_of_n` needs a `reward_model` step before it"),
         ("[{type: rejection_sampling, rounds: 2}]", "steps.0: `best_of_n` needs a `reward_model` step before it"),
         ("[{type: sft, 'on': best}]", "steps.0: `sft` needs a `best_of_n` step before it"),
-        ("[{type: best_of_n, rewards: [{type: rules}, {type: rules}]}]", "each type of reward may be there once"),
+        (
+            "[{type: best_of_n, rewards: [{type: rules}, {type: rules}]}]",
+            "each type of reward, and each reward model, may be there once",
+        ),
     ],
 )
 def test_steps_that_lack_their_input_are_refused(steps: str, says: str):
