@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import Field
 
+from api.answers import Keyed
 from api.callers import LABEL
 from api.critiquing import Cast, check_cast, open_cast
 from api.preferences import PromptIn, Strict, check_row, rows_of
@@ -19,7 +20,7 @@ from solon.records import Discard, PreferencePair, RevisionChain
 from solon.rows import Row
 from solon.settings import ModelName
 
-router = APIRouter(prefix="/v1/critiques", tags=["critiques"])
+router = APIRouter(prefix="/v1/critiques", tags=["critiques"], route_class=Keyed)
 
 
 class CritiquesRequest(Strict):

@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from pydantic import BaseModel
 from starlette.background import BackgroundTask
 
+from api.answers import Keyed
 from api.callers import READ
 from api.dataset_cards import write_card
 from api.services import Page, Paging, Services, Use
@@ -17,7 +18,7 @@ from critic.exchange.files import ExportFormat, export_pairs
 from solon.datasets import Manifest, read_manifest, read_pairs
 from solon.errors import NotFound
 
-router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=Keyed)
 
 _FILES = ("pairs.jsonl", "critiques.pairs.jsonl")
 _JOB = "job_"

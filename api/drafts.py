@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.answers import Keyed
 from api.callers import EDIT, PUBLISH, READ
 from api.constitutions import JSON, YAML, Accept, Author, Conditional, Id, Message, tag
 from api.negotiation import preferred, require
@@ -17,7 +18,7 @@ from solon.errors import InvalidInput
 from solon.records import Record
 from solon.settings import ModelName
 
-router = APIRouter(prefix="/v1/constitutions/{id}/drafts", tags=["constitutions"])
+router = APIRouter(prefix="/v1/constitutions/{id}/drafts", tags=["constitutions"], route_class=Keyed)
 
 MERGE_PATCH = "application/merge-patch+json"
 

@@ -5,11 +5,12 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from api.answers import Keyed
 from api.callers import READ
 from api.services import Page, Use
 from solon.settings import Kind
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=Keyed)
 
 
 class ModelCard(BaseModel):

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.answers import Keyed
 from api.callers import LABEL
 from api.judging import open_judge
 from api.reweighting import reweight
@@ -23,7 +24,7 @@ from solon.records import Discard, PreferencePair
 from solon.rows import HumanVote, Row, parse_row
 from solon.settings import ModelName
 
-router = APIRouter(prefix="/v1/preferences", tags=["preferences"])
+router = APIRouter(prefix="/v1/preferences", tags=["preferences"], route_class=Keyed)
 
 REQUEST = "request"
 """Source of what a request labelled."""

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from solon.documents import dotted, place
-from solon.errors import Busy, NotFound, SolonError, Unauthorized, UsageError
+from solon.errors import Busy, Conflict, NotFound, SolonError, StillRunning, Unauthorized, UsageError
 
 MEDIA_TYPE = "application/problem+json"
 _QUOTED = re.compile(r"""(?<!\w)(['"]).*?\1(?!\w)""")
@@ -75,10 +75,22 @@ def solon_problem(error: SolonError) -> JSONResponse:
     detail = "the request names something that is not here" if isinstance(error, NotFound) else error.message
     if isinstance(error, UsageError):
         detail = _QUOTED.sub("...", detail)  # what our messages quote is what they were given
-    headers = {"Retry-After": f"{max(1, round(error.retry_after_s))}"} if isinstance(error, Busy) else None
-    if isinstance(error, Unauthorized):
-        headers = {"WWW-Authenticate": 'Bearer realm="solon"'}
-    return problem(error.http_status, detail, headers=headers, field=error.field, remedy=error.remedy or None)
+    return problem(error.http_status, detail, headers=_headers(error), field=error.field, remedy=error.remedy or None)
+
+
+def _headers(error: SolonError) -> dict[str, str]:
+    """When to try again, or that it is of no use: OpenAI's clients try again after a 409 unless they are told."""
+    match error:
+        case Busy():
+            return {"Retry-After": f"{max(1, round(error.retry_after_s))}"}
+        case StillRunning():
+            return {"Retry-After": "1"}
+        case Conflict():
+            return {"x-should-retry": "false"}
+        case Unauthorized():
+            return {"WWW-Authenticate": 'Bearer realm="solon"'}
+        case _:
+            return {}
 
 
 async def _invalid_request(_: Request, error: Exception) -> JSONResponse:

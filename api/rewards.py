@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import Field
 
+from api.answers import Keyed
 from api.callers import LABEL
 from api.judging import open_judge
 from api.preferences import PromptIn, Strict, check_row, rows_of
@@ -18,7 +19,7 @@ from solon.errors import InvalidInput
 from solon.rows import Row
 from solon.settings import ModelName
 
-router = APIRouter(prefix="/v1/rewards", tags=["rewards"])
+router = APIRouter(prefix="/v1/rewards", tags=["rewards"], route_class=Keyed)
 
 
 class RewardsRequest(Strict):

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
+from api.answers import Keyed
 from api.callers import LABEL, READ
 from api.judge_prompts import JudgePrompt, judge_prompts
 from api.paging import NOT_MODIFIED, IfNoneMatch, answered, listed
@@ -21,7 +22,7 @@ from critic.pipeline import HUMAN_VOTES
 from solon.records import PreferencePair, Record
 from solon.rows import HumanVote
 
-router = APIRouter(prefix="/v1/preferences", tags=["preferences"])
+router = APIRouter(prefix="/v1/preferences", tags=["preferences"], route_class=Keyed)
 
 Id = Annotated[str, Path(alias="id", pattern=r"^pref_[0-9a-z]{26}$")]
 _METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)

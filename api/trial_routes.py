@@ -15,6 +15,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from pydantic import Field
 
+from api.answers import Keyed
 from api.callers import LABEL
 from api.constitutions import Id
 from api.events import Event
@@ -34,7 +35,7 @@ from solon.errors import InvalidInput, NotFound
 from solon.records import PreferencePair
 from solon.settings import ModelName
 
-router = APIRouter(prefix="/v1", tags=["constitutions"])
+router = APIRouter(prefix="/v1", tags=["constitutions"], route_class=Keyed)
 
 Name = Annotated[str, Path(pattern=ID_PATTERN)]
 PreferenceId = Annotated[str, Field(pattern=r"^pref_[0-9a-z]{26}$")]

@@ -7,6 +7,7 @@
     │   ├── InvalidInput            a malformed file, row, recipe or request; names the field        422
     │   ├── NotFound                an unknown model, constitution, file, job                        404
     │   ├── Conflict                the object is in a state that forbids this                       409
+    │   │   └── StillRunning        the same request is being answered; try again in a moment        409
     │   ├── PreconditionFailed      the object is not the one the change was made from               412
     │   └── PreconditionRequired    the change does not say which object it was made from            428
     ├── Busy                        a queue is full; try again after `retry_after_s`                 429
@@ -74,6 +75,10 @@ class Conflict(UsageError):
     """The object is in a state that forbids this."""
 
     http_status = 409
+
+
+class StillRunning(Conflict):
+    """The same request is being answered; try again in a moment."""
 
 
 class PreconditionFailed(UsageError):

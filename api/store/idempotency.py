@@ -7,7 +7,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api.store.tables import AuditRow, JobRow
-from solon.errors import Busy, InvalidInput
+from solon.errors import InvalidInput, StillRunning
 
 Row = TypeVar("Row", JobRow, AuditRow)
 
@@ -23,9 +23,11 @@ def made_before(session: Session, table: type[Row], project: str, key: str | Non
 
 
 def insert(session: Session, row: JobRow | AuditRow) -> None:
-    """Add the row; raises Busy where another request with its key is adding one at the same moment."""
+    """Add the row; raises StillRunning where another request with its key is adding one at the same moment."""
     session.add(row)
     try:
         session.flush()
     except IntegrityError as error:
-        raise Busy("a request with this Idempotency-Key is being answered") from error
+        raise StillRunning(
+            "a request with this Idempotency-Key is being answered", remedy="try again in a second"
+        ) from error
