@@ -1,78 +1,167 @@
-"""/v1/datasets: the preference pairs that jobs have labelled, their cards, and exports for other programs."""
+"""/v1/datasets: preference pairs in files that never change, their cards, and exports for other programs."""
 
 import asyncio
 import tempfile
+from itertools import chain, islice
 from pathlib import Path as File
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Query
-from fastapi.responses import FileResponse, PlainTextResponse
-from pydantic import BaseModel
+from fastapi import APIRouter, Path, Query, Response
+from fastapi.responses import FileResponse
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.background import BackgroundTask
 
 from api.answers import Keyed
-from api.callers import READ
+from api.callers import LABEL, READ
 from api.dataset_cards import write_card
+from api.dataset_sources import Dataset, Datasets
+from api.paging import NOT_MODIFIED, IfNoneMatch, answered, listed, matches, tags
+from api.preferences import Strict
 from api.services import Page, Paging, Services, Use
+from api.store.preference_filter import Filter
+from api.store.preferences import Stored
 from critic.exchange.files import ExportFormat, export_pairs
-from solon.datasets import Manifest, read_manifest, read_pairs
-from solon.errors import NotFound
+from solon.datasets import read_discards, read_pairs
+from solon.errors import InvalidInput
+from solon.formats import text_lines
+from solon.records import PreferencePair, Record
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=Keyed)
 
-_FILES = ("pairs.jsonl", "critiques.pairs.jsonl")
-_JOB = "job_"
-
-Id = Annotated[str, Path(pattern=r"^ds_[0-9a-z]{26}_[0-9]{2}$")]
+Id = Annotated[str, Path(alias="id", pattern=r"^ds_[0-9a-z]{26}(_[0-9]{2})?$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}$")]
 
 
-class Dataset(BaseModel):
-    """Pairs that a step of a job has written."""
+class DatasetIn(Strict):
+    """Stored preferences to make a dataset of."""
 
-    object: Literal["dataset"] = "dataset"
-    id: str
-    """Sorts by the job's time, then by the step."""
-    job: str
-    step: str
-    manifest: Manifest
+    name: Name
+    filter: Annotated[Filter, Field(default_factory=Filter)]
+    """Which ones; nothing given takes all. Exports leave out what cannot be trained on, whatever the filter says."""
+    votes: bool = True
+    """Whether people's verdicts are in it; agreement with them is in its card."""
+    licence: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 .+-]{0,60}$")] | None = None
+    """Of the texts, such as CC-BY-4.0."""
+
+
+class RowPaging(BaseModel):
+    """Which rows."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    after: Annotated[int, Query(ge=0, le=10**12)] = 0
+    """Cursor: the `last_id` of the page before; rows are numbered from 1."""
+    limit: Annotated[int, Query(ge=1, le=100)] = 20
+    order: Literal["asc"] = "asc"
+
+
+class StoredFrom(Record):
+    """What became of a dataset's pairs when they were stored."""
+
+    object: Literal["dataset.stored"] = "dataset.stored"
+    dataset: str
+    new: int
+    changed: int
+    """Came out differently than before: new versions."""
+    unchanged: int
+    discards: int
 
 
 @router.get("", dependencies=[READ])
 async def list_datasets(services: Use, paging: Annotated[Paging, Query()]) -> Page[Dataset]:
-    """Datasets of finished steps, newest first unless `order` says otherwise."""
-    return await asyncio.to_thread(_page, services, paging)
+    """Datasets of finished steps and of stored preferences, newest first unless `order` says otherwise."""
+    return await asyncio.to_thread(_page, Datasets(services), paging)
 
 
-@router.get("/{id}", dependencies=[READ])
-async def get_dataset(name: Annotated[Id, Path(alias="id")], services: Use) -> Dataset:
+@router.post("", status_code=201, dependencies=[LABEL])
+async def create_dataset(request: DatasetIn, services: Use, response: Response) -> Dataset:
+    """Make a dataset of the stored preferences that the filter lets through, as they are now."""
+    with services.gate.enter():
+        made = await asyncio.to_thread(
+            Datasets(services).make, request.name, request.filter, votes=request.votes, licence=request.licence
+        )
+    response.headers["Location"] = f"{router.prefix}/{made.id}"
+    return made
+
+
+@router.get("/{id}", response_model=Dataset, responses=NOT_MODIFIED, dependencies=[READ])
+async def get_dataset(name: Id, services: Use, if_none_match: IfNoneMatch = None) -> Response:
     """One dataset with its manifest."""
-    return await asyncio.to_thread(lambda: _described(_found(name, services)))
+    found = await asyncio.to_thread(Datasets(services).get, name)
+    return answered(found, if_none_match, immutable=True)
 
 
-@router.get("/{id}/card", dependencies=[READ], response_class=PlainTextResponse)
-async def get_card(name: Annotated[Id, Path(alias="id")], services: Use) -> PlainTextResponse:
+@router.get("/{id}/pairs", dependencies=[READ])
+async def list_pairs(name: Id, services: Use, paging: Annotated[RowPaging, Query()]) -> Page[PreferencePair]:
+    """The pairs of a dataset in its order; the cursor is a row's number."""
+    path = await asyncio.to_thread(Datasets(services).path, name)
+    return await asyncio.to_thread(_pairs, path, paging)
+
+
+@router.post("/{id}/store", dependencies=[LABEL])
+async def store_dataset(name: Id, services: Use) -> StoredFrom:
+    """Store the pairs and discards of a dataset, so that they are listed and can be reviewed."""
+    with services.gate.enter():
+        stored = await asyncio.to_thread(_store, name, services)
+    return StoredFrom(dataset=name, **vars(stored))
+
+
+@router.get(
+    "/{id}/card",
+    response_class=Response,
+    responses={200: {"content": {"text/markdown": {"schema": {"type": "string"}}}}, **NOT_MODIFIED},
+    dependencies=[READ],
+)
+async def get_card(name: Id, services: Use, if_none_match: IfNoneMatch = None) -> Response:
     """The dataset's card in Markdown."""
-    path = await asyncio.to_thread(lambda: write_card(_found(name, services)))
+    found = await asyncio.to_thread(Datasets(services).get, name)
+    headers = tags(f'"{found.manifest.sha256[:32]}.card"')
+    if matches(headers["ETag"], if_none_match):
+        return Response(status_code=304, headers=headers)
+    path = await asyncio.to_thread(lambda: write_card(Datasets(services).path(name)))
     text = await asyncio.to_thread(path.read_text, encoding="utf-8")
-    return PlainTextResponse(text, media_type="text/markdown; charset=utf-8")
+    return Response(text, media_type="text/markdown; charset=utf-8", headers=headers)
 
 
-@router.get("/{id}/export", dependencies=[READ], response_class=FileResponse)
+@router.get(
+    "/{id}/export",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {
+                "application/x-ndjson": {"schema": {"type": "string"}},
+                "application/json": {"schema": {"type": "object"}},
+                "application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}},
+            }
+        },
+        **NOT_MODIFIED,
+    },
+    dependencies=[READ],
+)
 async def export_dataset(
-    name: Annotated[Id, Path(alias="id")],
+    name: Id,
     services: Use,
     form: Annotated[ExportFormat, Query(alias="format")] = "trl_preference",
     container: Literal["jsonl", "parquet"] = "jsonl",
-) -> FileResponse:
+    if_none_match: IfNoneMatch = None,
+) -> Response:
     """The usable pairs for another program; quarantined and failed ones never. Headers say how many were left out."""
+    if form == "annotated_pairs" and container == "parquet":
+        raise InvalidInput("annotated pairs are one JSON document", field="container", remedy="leave it out")
+    found = await asyncio.to_thread(Datasets(services).get, name)
+    headers = tags(f'"{found.manifest.sha256[:32]}.{form}.{container}"', immutable=True)
+    if matches(headers["ETag"], if_none_match):
+        return Response(status_code=304, headers=headers)
     with services.gate.enter():
-        path, left_out = await asyncio.to_thread(_exported, _found(name, services), form, container)
+        path, left_out = await asyncio.to_thread(_exported, Datasets(services).path(name), form, container)
     suffix = "json" if form == "annotated_pairs" else container
+    kinds = {"json": "application/json", "jsonl": "application/x-ndjson", "parquet": "application/vnd.apache.parquet"}
+    headers["Solon-Left-Out"] = ", ".join(f"{why}={count}" for why, count in left_out.items()) or "none"
     return FileResponse(
         path,
-        media_type="application/vnd.apache.parquet" if suffix == "parquet" else "application/x-ndjson",
+        media_type=kinds[suffix],
         filename=f"{name}.{form}.{suffix}",
-        headers={"Solon-Left-Out": ", ".join(f"{why}={count}" for why, count in left_out.items()) or "none"},
+        headers=headers,
         background=BackgroundTask(path.unlink, missing_ok=True),
     )
 
@@ -89,58 +178,29 @@ def _exported(dataset: File, form: ExportFormat, container: str) -> tuple[File, 
     return path, left_out
 
 
-def _page(services: Services, paging: Paging) -> Page[Dataset]:
-    names = sorted(_all(services), reverse=paging.order == "desc")
+def _page(datasets: Datasets, paging: Paging) -> Page[Dataset]:
+    names = datasets.ids()
+    if paging.order == "desc":
+        names.reverse()
     if paging.after is not None:
         after = paging.after
         names = [each for each in names if (each < after if paging.order == "desc" else each > after)]
-    shown = [_described(_found(each, services)) for each in names[: paging.limit]]
-    ids = [each.id for each in shown]
-    return Page(
-        data=shown,
-        first_id=ids[0] if ids else None,
-        last_id=ids[-1] if ids else None,
-        has_more=len(names) > paging.limit,
-    )
+    return listed([datasets.get(each) for each in names[: paging.limit]], len(names) > paging.limit)
 
 
-def _all(services: Services) -> set[str]:
-    """Ids of the datasets of all steps of the project's jobs that are done."""
-    jobs = services.settings.artifacts / "jobs"
-    found = (
-        path
-        for job in services.jobs.ids(project=services.project)
-        for name in _FILES
-        for path in jobs.glob(f"{job}/out/[0-9][0-9]-*/{name}")
-    )
-    return {_id(path) for path in found if _is_done(path)}
+def _pairs(path: File, paging: RowPaging) -> Page[PreferencePair]:
+    """A page of the pairs; lines before it are passed over unread."""
+    rows = islice((row for row in text_lines(path) if row[0] > paging.after), paging.limit + 1)
+    found = [(number, PreferencePair.model_validate_json(line)) for number, line in rows]
+    shown = found[: paging.limit]
+    first, last = (shown[0][0], shown[-1][0]) if shown else (None, None)
+    return Page(data=[pair for _, pair in shown], first_id=first, last_id=last, has_more=len(found) > paging.limit)
 
 
-def _found(name: str, services: Services) -> File:
-    _, job, number = name.split("_")
-    if f"{_JOB}{job}" not in services.jobs.ids(project=services.project, job_id=f"{_JOB}{job}"):
-        raise _no_dataset()
-    folder = services.settings.artifacts / "jobs" / f"{_JOB}{job}" / "out"
-    for path in (each for file in _FILES for each in folder.glob(f"{number}-*/{file}")):
-        if _is_done(path):
-            return path
-    raise _no_dataset()
-
-
-def _no_dataset() -> NotFound:
-    return NotFound("there is no such dataset", field="id", remedy="list them: GET /v1/datasets")
-
-
-def _is_done(path: File) -> bool:
-    """Whether the step has ended; until then its files may still change."""
-    return (path.parent / "step.json").exists()
-
-
-def _id(path: File) -> str:
-    job, step = path.parents[2].name, path.parent.name
-    return f"ds_{job.removeprefix(_JOB)}_{step[:2]}"
-
-
-def _described(path: File) -> Dataset:
-    manifest = read_manifest(path, verify=False)
-    return Dataset(id=_id(path), job=path.parents[2].name, step=path.parent.name, manifest=manifest)
+def _store(name: str, services: Services) -> Stored:
+    datasets = Datasets(services)
+    path = datasets.path(name)
+    source = datasets.get(name).job or name
+    store, project = services.preferences, services.project
+    store.forget_discards(project=project, source=source)  # they come again
+    return store.add(chain(read_pairs(path), read_discards(path)), project=project, source=source)

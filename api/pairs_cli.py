@@ -47,7 +47,7 @@ def import_(
 def export(
     dataset: Dataset,
     form: Annotated[
-        Literal["trl_preference", "trl_unpaired", "openai_preference", "sharegpt", "annotated_pairs"],
+        Literal["trl_preference", "trl_unpaired", "openai_preference", "sharegpt", "annotated_pairs", "votes"],
         typer.Option("--format", help="For which program."),
     ],
     out: Out,

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, Final, Literal
 
 from pydantic import Field
-from sqlalchemy import Engine, Select, func, insert, select
+from sqlalchemy import Engine, Select, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -196,6 +196,11 @@ class PreferenceStore:
         )
         with Session(self._engine) as session:
             return [_label_version(version) for _, version in session.execute(query)]
+
+    def forget_discards(self, *, project: str, source: str) -> None:
+        """Remove a source's discards, before they are stored again."""
+        with Session(self._engine) as session, session.begin():
+            session.execute(delete(DiscardRow).where(DiscardRow.project == project, DiscardRow.source == source))
 
     def discards(
         self, *, project: str, source: str | None, after: str | None, limit: int, order: Order

@@ -10,14 +10,24 @@ from typing import IO, Any, Final, Literal
 
 from pydantic import ValidationError
 
+from critic.audit import human_votes
 from critic.exchange import annotated
 from critic.exchange.given import Given, malformed, record
-from critic.exchange.shapes import OpenAIPreference, Ours, Shape, ShareGPT, Transcripts, TrlPreference, TrlUnpaired
+from critic.exchange.shapes import (
+    OpenAIPreference,
+    Ours,
+    Shape,
+    ShareGPT,
+    Transcripts,
+    TrlPreference,
+    TrlUnpaired,
+    Votes,
+)
 from solon.errors import InvalidInput, NotFound
 from solon.formats import text_lines
 from solon.records import Discard, Message, PreferencePair, Status
 
-ExportFormat = Literal["trl_preference", "trl_unpaired", "openai_preference", "sharegpt", "annotated_pairs"]
+ExportFormat = Literal["trl_preference", "trl_unpaired", "openai_preference", "sharegpt", "annotated_pairs", "votes"]
 ImportFormat = Literal["trl_preference", "trl_unpaired", "openai_preference", "sharegpt", "annotated_pairs", "hh"]
 
 UNPAIRED: Final = "unpaired"
@@ -28,6 +38,7 @@ _WRITERS: Final[dict[str, Callable[[PreferencePair], Iterator[dict[str, Any]]]]]
     "trl_unpaired": TrlUnpaired.write,
     "openai_preference": OpenAIPreference.write,
     "sharegpt": ShareGPT.write,
+    "votes": Votes.write,
 }
 _READERS: Final[dict[str, type[TrlPreference | OpenAIPreference | ShareGPT | Transcripts]]] = {
     "trl_preference": TrlPreference,
@@ -48,17 +59,23 @@ def withheld(pair: PreferencePair, *, ties: bool = False) -> str | None:
     return f"status:{pair.status}"
 
 
+def _left_out(pair: PreferencePair, form: ExportFormat) -> str | None:
+    """Why a pair is not in a file of this format; votes are people's, whatever the judge said."""
+    if form != "votes":
+        return withheld(pair, ties=form == "annotated_pairs")
+    return "quarantined" if pair.quarantined else None if human_votes(pair) else "no_votes"
+
+
 def export_pairs(pairs: Iterable[PreferencePair], out: Path, form: ExportFormat) -> tuple[int, dict[str, int]]:
     """How many pairs were written, and how many were not, by reason; the file appears when it is whole.
 
     A quarantined pair is never written. Ties are in annotated pairs only: the other formats have a better side.
     """
     left_out: Counter[str] = Counter()
-    ties = form == "annotated_pairs"
 
     def usable() -> Iterator[PreferencePair]:
         for pair in pairs:
-            if why := withheld(pair, ties=ties):
+            if why := _left_out(pair, form):
                 left_out[why] += 1
             else:
                 yield pair

@@ -4,9 +4,10 @@
     trl_unpaired       {"prompt": [turns], "completion": [turn], "label": true}; two rows a pair
     openai_preference  {"input": {"messages": [turns]}, "preferred_output": [turn], "non_preferred_output": [turn]}
     sharegpt           {"conversations": [{"from": "human", "value": ...}], "chosen": {...}, "rejected": {...}}
+    votes              {"messages": [turns], "response_a": ..., "response_b": ..., "votes": ["a", "tie"]}; written only
     hh                 {"chosen": "\\n\\nHuman: ...\\n\\nAssistant: ...", "rejected": ...}; read only
 
-All but openai_preference and hh keep `id`, `prompt_id`, `scope` and `p_chosen` beside; programs that do not know them
+All but openai_preference, votes and hh keep `id`, `prompt_id`, `scope` and `p_chosen` beside; other programs
 pass them over. (`margin` is not written: TRL's reward trainer would add it to its loss.)
 """
 
@@ -15,6 +16,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from critic.audit import human_votes
 from critic.exchange.given import Given
 from solon.records import Message, PreferencePair, Probability
 
@@ -160,6 +162,18 @@ class ShareGPT(Ours):
         conversation = [{"from": _TO[turn["role"]], "value": turn["content"]} for turn in prompt]
         sides = {name: {"from": "gpt", "value": text} for name, text in (("chosen", chosen), ("rejected", rejected))}
         yield _ours(pair) | {"conversations": conversation, **sides}
+
+
+class Votes:
+    """People's verdicts as rows that `solon audit judge` and `solon label` read; the judge's label is not in them."""
+
+    @staticmethod
+    def write(pair: PreferencePair) -> Iterator[dict[str, Any]]:
+        """One row."""
+        turns = [message.model_dump() for message in pair.prompt.messages]
+        sides = {"response_a": pair.a.text, "response_b": pair.b.text, "models": [pair.a.model, pair.b.model]}
+        row = {"id": pair.id, "messages": turns, **sides, "votes": list(human_votes(pair))}
+        yield row | {"scope": pair.prompt.scope, "metadata": pair.prompt.metadata}
 
 
 class Transcripts(Shape):

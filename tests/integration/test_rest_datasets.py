@@ -10,8 +10,9 @@ from api.store.tables import JobRow
 from critic.exchange.files import import_pairs
 from critic.exchange.given import label
 from solon.datasets import write_pairs
+from solon.fakes import keyword_judge
 from solon.records import INJECTION_SUSPECTED, Completion, Message, PreferencePair, Prompt, Provenance
-from tests.integration.service import service
+from tests.integration.service import FakeModels, service
 
 JOB = "job_01h00000000000000000000000"
 MADE = Provenance(constitution="civic", constitution_version="1.0.0", constitution_hash="h", judge={"name": "j"})
@@ -71,3 +72,39 @@ async def test_an_unknown_dataset_is_404_and_a_path_is_no_id(tmp_path: Path):
         assert (unknown.status_code, json.loads(unknown.text)["title"] != "") == (404, True)
         assert (await client.get("/v1/datasets/ds_..%2F..%2Fx_01")).status_code in (404, 422)
         assert (await client.get(f"/v1/datasets/ds_{'0' * 26}_01/export", params={"format": "csv"})).status_code == 422
+
+
+async def test_a_dataset_of_stored_preferences_stays_as_it_was_made_and_holds_peoples_votes(tmp_path: Path):
+    async with service(tmp_path, FakeModels(starter_judge=keyword_judge(["good"], ["away"]))) as client:
+        rows = [{"prompt": f"Q{n}?", "response_a": "good day", "response_b": "go away"} for n in range(3)]
+        body = {"constitution": "civic", "judge": "starter-judge", "prompts": rows}
+        labelled = (await client.post("/v1/preferences", json=body)).json()["data"]
+        await client.post(f"/v1/preferences/{labelled[0]['id']}/reviews", json={"verdict": "tie"})
+        nothing = await client.post("/v1/datasets", json={"name": "x", "filter": {"status": ["error"]}})
+        assert (nothing.status_code, nothing.json()["field"]) == (422, "filter")
+        made = await client.post("/v1/datasets", json={"name": "Mine", "filter": {"status": ["ok"]}, "licence": "MIT"})
+        assert (made.status_code, made.headers["Location"]) == (201, f"/v1/datasets/{made.json()['id']}")
+        rows[0]["prompt"] = "Later?"
+        await client.post("/v1/preferences", json=body | {"prompts": rows[:1]})
+        path = made.headers["Location"]
+        found = await client.get(path)
+        assert (found.json()["name"], found.json()["manifest"]["rows"], found.json()["job"]) == ("Mine", 3, None)
+        assert (await client.get(path, headers={"If-None-Match": found.headers["ETag"]})).status_code == 304
+        assert 'license: "MIT"' in (await client.get(f"{path}/card")).text
+        (vote,) = (await client.get(f"{path}/export", params={"format": "votes"})).text.splitlines()
+        assert json.loads(vote)["votes"] == ["tie"]
+        pairs = (await client.get(f"{path}/pairs", params={"limit": 2})).json()
+        rest = (await client.get(f"{path}/pairs", params={"after": pairs["last_id"]})).json()
+        assert [each["id"] for each in [*pairs["data"], *rest["data"]]] == [each["id"] for each in labelled]
+        assert [each["id"] for each in (await client.get("/v1/datasets")).json()["data"]] == [made.json()["id"]]
+
+
+async def test_what_a_job_labelled_can_be_stored_and_then_reviewed(tmp_path: Path):
+    labelled(tmp_path)
+    name = f"ds_{JOB.removeprefix('job_')}_01"
+    async with service(tmp_path) as client:
+        for unchanged in (0, 3):
+            stored = (await client.post(f"/v1/datasets/{name}/store")).json()
+            assert (stored["new"], stored["unchanged"]) == (3 - unchanged, unchanged)
+        found = (await client.get("/v1/preferences", params={"source": JOB})).json()
+    assert len(found["data"]) == 3

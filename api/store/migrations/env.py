@@ -2,6 +2,7 @@
 
 from alembic import context
 
+import api.store.preference_tables  # noqa: F401 - its tables belong to the metadata
 from api.store.schema import VERSION_TABLE
 from api.store.tables import Table
 

@@ -20,7 +20,7 @@ def upgrade() -> None:
         sa.Column("prompt_id", sa.String(200), nullable=False),
         sa.Column("reason", sa.String(100), nullable=False),
         sa.Column("detail", sa.Text, nullable=False),
-        sa.Column("created_at", sa.Float, nullable=False),
+        sa.Column("created_at", sa.Double, nullable=False),
     )
     op.create_index("ix_discards_project_source", "discards", ["project", "source"])
     op.create_table(
@@ -30,15 +30,15 @@ def upgrade() -> None:
         sa.Column("name", sa.String(100), nullable=False),
         sa.Column("filter", sa.JSON, nullable=False),
         sa.Column("manifest", sa.JSON, nullable=False),
-        sa.Column("created_at", sa.Float, nullable=False),
+        sa.Column("created_at", sa.Double, nullable=False),
     )
     op.create_table(
         "answers",
         sa.Column("project", sa.String(63), primary_key=True),
         sa.Column("key", sa.String(255), primary_key=True),
         sa.Column("request_hash", sa.String(80), nullable=False),
-        sa.Column("created_at", sa.Float, nullable=False, index=True),
-        sa.Column("claimed_until", sa.Float, nullable=False),
+        sa.Column("created_at", sa.Double, nullable=False, index=True),
+        sa.Column("claimed_until", sa.Double, nullable=False),
         sa.Column("status", sa.Integer),
         sa.Column("headers", sa.JSON),
         sa.Column("body", sa.LargeBinary),
@@ -52,7 +52,7 @@ def _preferences() -> None:
         sa.Column("project", sa.String(63), nullable=False),
         sa.Column("id", sa.String(40), nullable=False),
         sa.Column("version", sa.Integer, nullable=False),
-        sa.Column("created_at", sa.Float, nullable=False),
+        sa.Column("created_at", sa.Double, nullable=False),
         sa.Column("comparison", sa.String(40), nullable=False),
         sa.Column("prompt_id", sa.String(200), nullable=False),
         sa.Column("scope", sa.String(63), nullable=False),
@@ -63,7 +63,7 @@ def _preferences() -> None:
         sa.Column("policy", sa.String(63)),
         sa.Column("status", sa.String(20), nullable=False),
         sa.Column("label", sa.String(10)),
-        sa.Column("margin", sa.Float),
+        sa.Column("margin", sa.Double),
         sa.Column("flags", sa.Text, nullable=False),
         sa.Column("source", sa.String(100), nullable=False),
         sa.Column("votes_a", sa.Integer, nullable=False),
@@ -81,7 +81,7 @@ def _of_preferences() -> None:
         "preference_versions",
         sa.Column("preference", sa.Integer, sa.ForeignKey("preferences.number"), primary_key=True),
         sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
-        sa.Column("stored_at", sa.Float, nullable=False),
+        sa.Column("stored_at", sa.Double, nullable=False),
         sa.Column("source", sa.String(100), nullable=False),
         sa.Column("record", sa.Text, nullable=False),
     )
@@ -101,5 +101,5 @@ def _of_preferences() -> None:
         sa.Column("reviewer", sa.String(202)),
         sa.Column("comment", sa.Text, nullable=False),
         sa.Column("details", sa.JSON, nullable=False),
-        sa.Column("created_at", sa.Float, nullable=False),
+        sa.Column("created_at", sa.Double, nullable=False),
     )
