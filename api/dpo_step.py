@@ -34,7 +34,8 @@ class DPO:
 
 def _config(step: DPOStep, run: Run, output: Path, trainings: int) -> DPOConfig:
     return DPOConfig(
-        **step.model_dump(exclude={"type", "control"}),
+        **step.model_dump(exclude={"type", "control", "lora"}),
+        lora=step.lora,
         type="dpo",
         model=run.policy_path(),
         pairs=run.artifacts["pairs"].path,
@@ -44,6 +45,7 @@ def _config(step: DPOStep, run: Run, output: Path, trainings: int) -> DPOConfig:
         threads=max(1, cores() // trainings) if trainings > 1 else None,
         seed=run.recipe.seed,
         shuffle_labels=output.name == "control",
+        references=run.out / "references",
     )
 
 

@@ -21,7 +21,7 @@ from api.recipe_parts import (
 )
 from solon.documents import override, read_yaml, validated
 from solon.settings import ModelName
-from trainer.config import DPOMethod, PPOMethod, RewardMethod, SFTMethod
+from trainer.config import DPOMethod, KTOMethod, PPOMethod, RewardMethod, SFTMethod
 
 __all__ = [
     "AnyStep",
@@ -31,6 +31,7 @@ __all__ = [
     "DPOStep",
     "EvaluateStep",
     "JudgeTerm",
+    "KTOStep",
     "LabelStep",
     "PPOStep",
     "Planned",
@@ -50,7 +51,7 @@ __all__ = [
 
 BUILTIN_PROMPTS = "builtin:"
 
-PLANNED_STEPS = frozenset({"kto", "grpo", "rloo"})
+PLANNED_STEPS = frozenset({"grpo", "rloo"})
 """Step types that recipes will know and this version cannot run."""
 
 
@@ -125,6 +126,12 @@ class DPOStep(DPOMethod):
     type: Literal["dpo"]
     control: bool = False
     """Also train the same policy on the same pairs with shuffled labels, so that the evaluation has a control."""
+
+
+class KTOStep(KTOMethod):
+    """Kahneman-Tversky optimisation on the pairs of the last `label` step, each a good completion and a bad one."""
+
+    type: Literal["kto"]
 
 
 class SFTStep(SFTMethod):
@@ -212,10 +219,20 @@ def _known_type(step: Any) -> Any:
     return cast(Any, step)
 
 
-SINGLE_TYPES = ("critique_revision", "sft", "label", "reward_model", "ppo", "dpo", "evaluate", "best_of_n")
+SINGLE_TYPES = ("critique_revision", "sft", "label", "reward_model", "ppo", "dpo", "kto", "evaluate", "best_of_n")
 STEP_TYPES = (*SINGLE_TYPES, "rounds", "rejection_sampling")
 
-AnyStep = CritiqueRevisionStep | SFTStep | LabelStep | RewardModelStep | PPOStep | DPOStep | EvaluateStep | BestOfNStep
+AnyStep = (
+    CritiqueRevisionStep
+    | SFTStep
+    | LabelStep
+    | RewardModelStep
+    | PPOStep
+    | DPOStep
+    | KTOStep
+    | EvaluateStep
+    | BestOfNStep
+)
 """What is done in one go."""
 Single = Annotated[Annotated[AnyStep, Field(discriminator="type")], BeforeValidator(_single)]
 
@@ -344,12 +361,12 @@ def _needed(step: Any) -> tuple[str, ...]:
     match step:
         case SFTStep():
             return ("critique_revision",) if step.on == "revisions" else ("best_of_n",)
-        case DPOStep() | RewardModelStep():
+        case DPOStep() | KTOStep() | RewardModelStep():
             return ("label",)
         case PPOStep() | BestOfNStep() if any(models_of(term) for term in step.terms):
             return ("reward_model",)
         case EvaluateStep():
-            return ("dpo", "ppo", "sft")
+            return ("dpo", "kto", "ppo", "sft")
         case _:
             return ()
 

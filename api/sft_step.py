@@ -28,7 +28,8 @@ class SFT:
             samples = list(read_samples(run.artifacts["best"].path))
         write_samples(folder / "rows.jsonl", samples)
         config = SFTConfig(
-            **step.model_dump(exclude={"type", "on", "revisions", "originals"}),
+            **step.model_dump(exclude={"type", "on", "revisions", "originals", "lora"}),
+            lora=step.lora,
             type="sft",
             model=run.policy_path(),
             rows=folder / "rows.jsonl",

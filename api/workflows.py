@@ -30,6 +30,7 @@ from api.dpo_step import DPO
 from api.evaluate_step import Evaluate
 from api.events import Emit, Event
 from api.judging import check_judge
+from api.kto_step import KTO
 from api.label_step import Label
 from api.libraries import load_constitution
 from api.ppo_step import PPO
@@ -53,6 +54,7 @@ WORK: dict[str, Work] = {
     "reward_model": RewardModel(),
     "ppo": PPO(),
     "dpo": DPO(),
+    "kto": KTO(),
     "best_of_n": BestOfN(),
     "evaluate": Evaluate(),
 }

@@ -1,11 +1,10 @@
-"""Direct preference optimisation under soft labels: a thin subclass of TRL's trainer, and the run around it.
+"""Direct preference optimisation and its relatives: a thin subclass of TRL's trainer, and the run around it.
 
-TRL has no probabilistic labels (and its `label_smoothing` does nothing for the sigmoid loss), so the loss is ours; the
-model's forward pass, reference log-probabilities, optimiser loop and metrics' names are TRL's.
-
-Source: Rafailov et al. 2023, arXiv:2305.18290, equation 7; soft labels as in cDPO (Mitchell 2023).
+TRL has no probabilistic labels (and its `label_smoothing` does nothing for the sigmoid loss), so the losses that take
+them are ours (`trainer.preference`); its other losses, the optimiser loop and metrics' names are TRL's.
 """
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -13,15 +12,21 @@ from typing import Any, cast
 import datasets
 import torch
 import torch.nn.functional as F
+from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.dpo_config import DPOConfig as TRLConfig
 from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
 
 from solon.errors import TrainingFailed
+from trainer import adapters, processes
+from trainer.batches import OwnBatches
 from trainer.config import DPOConfig
+from trainer.config.dpo import SOFT_LOSSES
 from trainer.data import TokenPair
-from trainer.trl_run import LengthGroups, Progress, report_to, run_trainer, trl_arguments
+from trainer.preference import hinge_loss, ipo_loss, robust_dpo_loss, soft_dpo_loss
+from trainer.reference import References, digest
+from trainer.trl_run import Progress, report_to, run_trainer, trl_arguments
 
 _RENAMED = {
     "loss": "loss",
@@ -34,16 +39,12 @@ _RENAMED = {
     "rewards/accuracies": "reward_accuracy",
     "logps/chosen": "logp_chosen",
     "logps/rejected": "logp_rejected",
+    "nll/chosen": "nll_chosen",
 }
-"""TRL's metric names to ours. Rewards and margins are implicit: beta times nats; logp is nats per completion."""
+"""TRL's metric names to ours. Rewards and margins are implicit: beta times nats; logp is nats per completion, nll nats
+per token."""
 
-
-def soft_dpo_loss(margin: Tensor, p_chosen: Tensor) -> Tensor:
-    """Per-pair loss in nats, -p ln s(h) - (1 - p) ln s(-h), for implicit reward margins h of shape [pair].
-
-    `p_chosen` is P(chosen is better); 1 gives the published hard loss, 0.5 pulls the margin to 0.
-    """
-    return -p_chosen * F.logsigmoid(margin) - (1 - p_chosen) * F.logsigmoid(-margin)
+_REFERENCE_BATCH = 32  # pairs that are scored at once; without gradient there is room
 
 
 class SoftLabelCollator(DataCollatorForPreference):
@@ -56,12 +57,15 @@ class SoftLabelCollator(DataCollatorForPreference):
         return batch
 
 
-class SoftDPOTrainer(DPOTrainer):
+class SoftDPOTrainer(OwnBatches, DPOTrainer):
     """TRL's DPOTrainer on tokenised pairs with a probability each, and an optional chosen-likelihood term."""
 
-    def __init__(self, *, train_dataset: datasets.Dataset, sft_weight: float = 0.0, **arguments: Any) -> None:
-        self.sft_weight = sft_weight
-        self._lengths: list[int] = train_dataset["length"][:]
+    def __init__(
+        self, *, config: DPOConfig, references: References, train_dataset: datasets.Dataset, **arguments: Any
+    ) -> None:
+        self._config, self._references = config, references
+        self.lengths = cast(list[int], train_dataset["length"][:])
+        self.global_batch = config.batch_size
         super().__init__(train_dataset=train_dataset, **arguments)
 
     def _prepare_dataset(self, dataset: datasets.Dataset, *_: Any, **__: Any) -> datasets.Dataset:
@@ -74,12 +78,36 @@ class SoftDPOTrainer(DPOTrainer):
         if "p_chosen" not in columns:
             self._signature_columns = [*columns, "p_chosen"]
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroups:
-        return LengthGroups(self._lengths, self.args.train_batch_size, self.args.seed)
+    def _precompute_ref_logps(self, dataset: datasets.Dataset, *_: Any, **__: Any) -> datasets.Dataset:
+        """The dataset with the reference's log-probabilities, from the folder where an earlier training kept them."""
+        found = self._references.read()
+        everywhere = all(processes.gathered(found is not None))
+        if found is None or not everywhere:
+            found = self._score_references(dataset)
+            if processes.is_first():
+                self._references.keep(found)
+        for name, values in found.items():
+            dataset = dataset.add_column(name, values.tolist())  # pyright: ignore[reportCallIssue]
+        return dataset
+
+    def _score_references(self, dataset: datasets.Dataset) -> dict[str, Tensor]:
+        """Each process scores every n-th batch; all have all of it afterwards."""
+        starts = range(0, len(dataset), _REFERENCE_BATCH)
+        own: dict[int, tuple[Tensor, Tensor]] = {}
+        for number in list(range(len(starts)))[processes.rank() :: processes.count()]:
+            rows = [dataset[i] for i in range(starts[number], min(starts[number] + _REFERENCE_BATCH, len(dataset)))]
+            batch = self._prepare_inputs(self.data_collator(rows))
+            chosen, rejected = self.compute_ref_log_probs(self.model, batch)
+            own[number] = (chosen.float().cpu(), rejected.float().cpu())
+        scored = {number: found for part in processes.gathered(own) for number, found in part.items()}
+        chosen, rejected = zip(*(scored[number] for number in range(len(starts))), strict=True)
+        return {"ref_chosen_logps": torch.cat(chosen), "ref_rejected_logps": torch.cat(rejected)}
 
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Reference log-probabilities of chosen and rejected, each [pair], in nats."""
-        with torch.no_grad(), self.accelerator.autocast():
+        """Reference log-probabilities of chosen and rejected, each [pair], in nats; adapters are switched off."""
+        plain = model.disable_adapter() if isinstance(model, PeftModel) else contextlib.nullcontext()
+        model.to(inputs["input_ids"].device)
+        with torch.no_grad(), self.accelerator.autocast(), plain:
             chosen, rejected = self._token_logps(model, inputs).sum(dim=1).chunk(2)
         return chosen, rejected
 
@@ -87,20 +115,45 @@ class SoftDPOTrainer(DPOTrainer):
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Mean loss over the pairs, in nats; TrainingFailed when it is not finite."""
-        token_logps = self._token_logps(model, inputs)
-        chosen, rejected = (token_logps.sum(dim=1)).chunk(2)
-        reward_chosen = self.beta * (chosen - inputs["ref_chosen_logps"])
-        reward_rejected = self.beta * (rejected - inputs["ref_rejected_logps"])
-        loss = soft_dpo_loss(reward_chosen - reward_rejected, inputs["p_chosen"]).mean()
-        if self.sft_weight:
-            completion = inputs["completion_mask"][: len(chosen), 1:]
-            loss = loss - self.sft_weight * chosen.sum() / completion.sum()
+        p_chosen = inputs.pop("p_chosen")
+        if self._config.loss_type in SOFT_LOSSES:
+            loss = self._soft_loss(model, inputs, p_chosen)
+        else:
+            loss = cast(Tensor, super().compute_loss(model, inputs)) * processes.share(len(p_chosen))
         if not torch.isfinite(loss):
             raise TrainingFailed(
                 f"the loss became {loss.item()} at step {self.state.global_step + 1}", remedy="lower learning_rate"
             )
-        self._record(reward_chosen.detach(), reward_rejected.detach(), chosen.detach(), rejected.detach())
         return (loss, {}) if return_outputs else loss
+
+    def _soft_loss(self, model: Any, inputs: dict[str, Tensor], p_chosen: Tensor) -> Tensor:
+        token_logps = self._token_logps(model, inputs)
+        chosen, rejected = (token_logps.sum(dim=1)).chunk(2)
+        reward_chosen = self.beta * (chosen - inputs["ref_chosen_logps"])
+        reward_rejected = self.beta * (rejected - inputs["ref_rejected_logps"])
+        tokens = inputs["completion_mask"][:, 1:].sum(dim=1)
+        loss = self._per_pair(reward_chosen, reward_rejected, tokens, p_chosen).mean() * processes.share(len(p_chosen))
+        to_learn = tokens[: len(chosen)].sum()
+        if self._config.sft_weight:
+            loss = loss - self._config.sft_weight * chosen.sum() / to_learn * processes.share(to_learn)
+        self._record(reward_chosen.detach(), reward_rejected.detach(), chosen.detach(), rejected.detach(), to_learn)
+        return loss
+
+    def _per_pair(self, chosen: Tensor, rejected: Tensor, tokens: Tensor, p: Tensor) -> Tensor:
+        """The configured loss of implicit rewards, [pair]."""
+        config, margin = self._config, chosen - rejected
+        match config.loss_type:
+            case "ipo":
+                per_token = torch.cat([chosen, rejected]) / (self.beta * tokens.clamp(min=1))
+                difference = per_token[: len(chosen)] - per_token[len(chosen) :]
+                return ipo_loss(difference, p, self.beta)
+            case "robust":
+                return robust_dpo_loss(margin, p, config.label_smoothing)
+            case "hinge":
+                return hinge_loss(margin, p)
+            case _:
+                flipped = config.label_smoothing
+                return soft_dpo_loss(margin, p * (1 - flipped) + (1 - p) * flipped)
 
     def _token_logps(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
         """[2 * pair, token] in nats, 0 outside the completions; chosen first.
@@ -119,8 +172,9 @@ class SoftDPOTrainer(DPOTrainer):
         wanted = labels[:, first:]
         return -F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view(wanted.shape)
 
-    def _record(self, reward_chosen: Tensor, reward_rejected: Tensor, chosen: Tensor, rejected: Tensor) -> None:
-        metrics = self._metrics["train"]
+    def _record(
+        self, reward_chosen: Tensor, reward_rejected: Tensor, chosen: Tensor, rejected: Tensor, tokens: Tensor
+    ) -> None:
         values = {
             "rewards/chosen": reward_chosen,
             "rewards/rejected": reward_rejected,
@@ -129,14 +183,22 @@ class SoftDPOTrainer(DPOTrainer):
             "logps/chosen": chosen,
             "logps/rejected": rejected,
         }
-        for name, value in values.items():
-            metrics[name].append(cast(Tensor, self.accelerator.gather(value)).mean().item())
+        counts = [tokens.to(chosen.dtype), chosen.new_tensor(len(chosen))]
+        *sums, tokens, pairs = processes.total(torch.stack([*(value.sum() for value in values.values()), *counts]))
+        for name, value in zip(values, sums, strict=True):
+            self._metrics["train"][name].append((value / pairs).item())
+        self._metrics["train"]["nll/chosen"].append((-sums[list(values).index("logps/chosen")] / tokens).item())
 
 
 def _arguments(config: DPOConfig, scratch: Path) -> TRLConfig:
     """TRL's arguments for our configuration on this machine; InvalidInput where the `trl` block has a wrong one."""
+    ours: dict[str, Any] = {"beta": config.beta, "label_smoothing": config.label_smoothing}
+    soft = config.loss_type in SOFT_LOSSES
+    losses, weights = ["sigmoid" if soft else config.loss_type], [1.0]
+    if config.sft_weight and not soft:
+        losses, weights = [*losses, "sft"], [1.0, config.sft_weight]
     return trl_arguments(
-        TRLConfig, config, scratch, beta=config.beta, loss_type=["sigmoid"], precompute_ref_log_probs=True
+        TRLConfig, config, scratch, loss_type=losses, loss_weights=weights, precompute_ref_log_probs=True, **ours
     )
 
 
@@ -154,6 +216,13 @@ def as_dataset(pairs: Sequence[TokenPair]) -> datasets.Dataset:
     )
 
 
+def _references(config: DPOConfig, dataset: datasets.Dataset) -> References:
+    if config.references is None:
+        return References(None, "")
+    columns = (dataset[name][:] for name in ("prompt_ids", "chosen_ids", "rejected_ids"))
+    return References(config.references, digest(config.model, list(zip(*columns, strict=True)), "pairs"))
+
+
 def make_trainer(
     config: DPOConfig,
     model: PreTrainedModel,
@@ -165,13 +234,16 @@ def make_trainer(
     """A trainer that is ready to run: reference log-probabilities are computed here, from `model` as it is."""
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    dataset = as_dataset(pairs)
     trainer = SoftDPOTrainer(
+        config=config,
+        references=_references(config, dataset),
         model=model,
         args=_arguments(config, scratch),
-        train_dataset=as_dataset(pairs),
+        train_dataset=dataset,
         data_collator=SoftLabelCollator(pad_token_id=cast(int, tokenizer.pad_token_id)),
         processing_class=tokenizer,
-        sft_weight=config.sft_weight,
+        peft_config=adapters.settings(config.lora) if config.lora is not None else None,
     )
     report_to(trainer, progress, _RENAMED)
     return trainer
@@ -184,6 +256,8 @@ def train(
     pairs: Sequence[TokenPair],
     scratch: Path,
     progress: Progress,
-) -> None:
-    """Train `model` in place; TrainingFailed when it diverges, weights included."""
-    run_trainer(make_trainer(config, model, tokenizer, pairs, scratch, progress), config.state)
+) -> Any:
+    """The trained network: `model`, or peft's wrapper of it; TrainingFailed when it diverges, weights included."""
+    trainer = make_trainer(config, model, tokenizer, pairs, scratch, progress)
+    run_trainer(trainer, config.state)
+    return trainer.accelerator.unwrap_model(trainer.model)

@@ -11,16 +11,16 @@ Exit codes: 0 done, 1 failed, 2 the configuration or its files are wrong. SIGTER
 checkpoints, where the configuration names a directory for them.
 """
 
+import importlib
 import json
 import os
-import resource
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 from solon.errors import InvalidInput, SolonError
-from trainer.config import AnyConfig, DPOConfig, KLConfig, PPOConfig, RewardConfig, ScoreConfig, SFTConfig, read_config
+from trainer.config import AnyConfig, read_config
 from trainer.runs.records import Emit
 
 _QUIET = {
@@ -45,40 +45,7 @@ def run(config: AnyConfig, emit: Emit) -> None:
     """Do what the configuration says, in `trainer.runs`; the result is on disk when the `done` event is out."""
     _quiet(config.threads)
     emit("phase", name="load")
-    match config:
-        case SFTConfig():
-            from trainer.runs import sft
-
-            sft.run(config, emit)
-        case RewardConfig():
-            from trainer.runs import reward
-
-            reward.run(config, emit)
-        case PPOConfig():
-            from trainer.runs import ppo
-
-            ppo.run(config, emit)
-        case DPOConfig():
-            from trainer.runs import dpo
-
-            dpo.run(config, emit)
-        case KLConfig():
-            from trainer.runs import kl
-
-            kl.run(config, emit)
-        case ScoreConfig():
-            from trainer.runs import score
-
-            score.run(config, emit)
-
-
-def peak_memory_mib() -> float:
-    """The most memory that this process has held: of the accelerator where torch used one, else resident."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        return float(torch.cuda.max_memory_allocated()) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    importlib.import_module(f"trainer.runs.{config.type}").run(config, emit)
 
 
 def _events() -> Emit:

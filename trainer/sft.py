@@ -14,8 +14,10 @@ from trl.trainer.sft_config import SFTConfig as TRLConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from solon.errors import TrainingFailed
+from trainer import adapters
+from trainer.batches import OwnBatches
 from trainer.config import SFTConfig
-from trainer.trl_run import LengthGroups, Progress, report_to, run_trainer, trl_arguments
+from trainer.trl_run import Progress, report_to, run_trainer, trl_arguments
 
 _RENAMED = {
     "loss": "loss",
@@ -30,15 +32,12 @@ _RENAMED = {
 _NOT_LEARNT = -100
 
 
-class CompletionTrainer(SFTTrainer):
+class CompletionTrainer(OwnBatches, SFTTrainer):
     """TRL's SFTTrainer with batches of similar length, and a loss that is checked."""
 
-    def __init__(self, *, lengths: Sequence[int], **arguments: Any) -> None:
-        self._lengths = lengths
+    def __init__(self, *, lengths: Sequence[int], global_batch: int, **arguments: Any) -> None:
+        self.lengths, self.global_batch = lengths, global_batch
         super().__init__(**arguments)
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroups:
-        return LengthGroups(self._lengths, self.args.train_batch_size, self.args.seed)
 
     def compute_loss(self, *arguments: Any, **named: Any) -> Any:
         """Mean loss over the completions' tokens, in nats; TrainingFailed when it is not finite."""
@@ -66,14 +65,17 @@ def train(
     rows: Sequence[tuple[list[int], list[int]]],
     scratch: Path,
     progress: Progress,
-) -> None:
-    """Train `model` in place on (prompt ids, completion ids); TrainingFailed when it diverges."""
+) -> Any:
+    """The network, trained on (prompt ids, completion ids): `model`, or peft's wrapper. TrainingFailed: it diverged."""
     trainer = CompletionTrainer(
         model=model,
         args=trl_arguments(TRLConfig, config, scratch, dataset_kwargs={"skip_prepare_dataset": True}),
         train_dataset=as_dataset(rows),
         processing_class=tokenizer,
         lengths=[len(prompt) + len(completion) for prompt, completion in rows],
+        global_batch=config.batch_size,
+        peft_config=adapters.settings(config.lora) if config.lora is not None else None,
     )
     report_to(cast(Any, trainer), progress, _RENAMED)
     run_trainer(cast(Any, trainer), config.state)
+    return trainer.accelerator.unwrap_model(cast(Any, trainer.model))

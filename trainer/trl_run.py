@@ -1,18 +1,18 @@
-"""What all methods that TRL runs share: arguments, progress, the order of batches, going on after a stop."""
+"""What all methods that TRL runs share: arguments, progress, going on after a stop."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 import torch
-from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, TrainerControl, TrainerState
 from transformers.trainer_utils import get_last_checkpoint
 
 from solon.errors import InvalidInput, TrainingFailed
+from trainer import processes
 from trainer.hardware import device, fast_bfloat16
 
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -36,7 +36,7 @@ class Method(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """Rows per step."""
+        """Rows per step, over all processes."""
         ...
 
     @property
@@ -79,7 +79,7 @@ def trl_arguments(kind: type[Arguments], config: Method, scratch: Path, **ours: 
         "output_dir": str(config.state or scratch),
         "learning_rate": config.learning_rate,
         "num_train_epochs": config.epochs,
-        "per_device_train_batch_size": config.batch_size,
+        "per_device_train_batch_size": math.ceil(config.batch_size / processes.count()),
         "max_length": None,
         "warmup_steps": config.warmup,
         "seed": config.seed,
@@ -142,32 +142,3 @@ class _Report(TrainerCallback):
         if not all(math.isfinite(value) for value in metrics.values()):
             raise TrainingFailed(f"training diverged at step {step}", remedy="lower learning_rate")
         self._progress(step, max_steps, metrics)
-
-
-class LengthGroups(Sampler[int]):
-    """Indices such that each batch holds sequences of similar length, in an order drawn anew each epoch.
-
-    transformers' own length sampler walks from long to short within an epoch; here the batches are shuffled too.
-    """
-
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, pool: int = 8) -> None:
-        self.lengths, self.batch_size, self.seed, self.pool = lengths, batch_size, seed, pool
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by accelerate before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = cast(list[int], torch.randperm(len(self), generator=generator).tolist())
-        whole = len(order) - len(order) % self.batch_size
-        span = self.batch_size * self.pool
-        pools = (sorted(order[i : min(i + span, whole)], key=self.lengths.__getitem__) for i in range(0, whole, span))
-        batches = [pool[i : i + self.batch_size] for pool in pools for i in range(0, len(pool), self.batch_size)]
-        for i in torch.randperm(len(batches), generator=generator).tolist():
-            yield from batches[i]
-        yield from order[whole:]

@@ -13,6 +13,7 @@ from solon.errors import InvalidInput, NotFound
 from trainer.config.child import Child
 from trainer.config.dpo import DPOConfig, DPOMethod
 from trainer.config.kl import KLConfig
+from trainer.config.kto import KTOConfig, KTOMethod
 from trainer.config.ppo import PPOConfig, PPOMethod
 from trainer.config.reward import RewardConfig, RewardMethod
 from trainer.config.score import ScoreConfig
@@ -26,6 +27,8 @@ __all__ = [
     "DPOMethod",
     "GateSource",
     "KLConfig",
+    "KTOConfig",
+    "KTOMethod",
     "PPOConfig",
     "PPOMethod",
     "RewardConfig",
@@ -41,7 +44,7 @@ __all__ = [
     "read_config",
 ]
 
-AnyConfig = SFTConfig | RewardConfig | PPOConfig | DPOConfig | KLConfig | ScoreConfig
+AnyConfig = SFTConfig | RewardConfig | PPOConfig | DPOConfig | KTOConfig | KLConfig | ScoreConfig
 
 TrainConfig = Annotated[AnyConfig, Field(discriminator="type")]
 """Any configuration that `python -m trainer.run` accepts."""

@@ -1,9 +1,9 @@
 """What the configurations of all training children share."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _OWNED_BY_SOLON = frozenset(
     {
@@ -47,6 +47,25 @@ class Resumable(Child):
     last one in it. None keeps none."""
     save_every: Count = 50
     """Steps between two checkpoints, where `state` is given."""
+
+
+class Training(Strict):
+    """How any training runs, whatever its method."""
+
+    processes: Count = 1
+    """Processes that share each batch, on this machine; each has a part of the rows, and one the whole gradient."""
+    sharding: Literal["none", "fsdp2", "zero2", "zero3"] = "none"
+    """What processes keep of weights, gradients and optimiser states: everything each, or parts of them (on
+    accelerators; see `trainer/launch/`)."""
+    report_to: list[Literal["tensorboard", "trackio", "wandb"]] = Field(default_factory=list)
+    """Trackers that hear of each step, besides metrics.jsonl."""
+
+    @model_validator(mode="after")
+    def shards_need_processes(self) -> Self:
+        """The settings, if what is to be shared has someone to share it with."""
+        if self.sharding != "none" and self.processes == 1:
+            raise ValueError(f"`sharding: {self.sharding}` needs `processes` above 1")
+        return self
 
 
 def without_our_keys(block: dict[str, Any], *more: str) -> dict[str, Any]:

@@ -4,18 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from trainer.config.child import AnyPath, Count, NotNegative, Positive, Resumable, Share, Strict
+from trainer.config.child import AnyPath, Count, NotNegative, Positive, Resumable, Share, Strict, Training
+from trainer.config.lora import LoRA
 from trainer.config.sources import RewardModelSource, RewardSource
-
-
-class LoRA(Strict):
-    """Low-rank adapters instead of all weights (arXiv:2106.09685); the reference is the policy without them."""
-
-    rank: Count = 16
-    alpha: Positive = 32.0
-    """The adapters' output is scaled by alpha / rank."""
-    merge: bool = True
-    """Publish merged weights; false publishes the adapter alone."""
 
 
 class KLControl(Strict):
@@ -67,7 +58,7 @@ class CostControl(Strict):
         return self
 
 
-class PPOMethod(Strict):
+class PPOMethod(Training):
     """Proximal policy optimisation with a KL penalty against the reference (arXiv:1707.06347, 1909.08593): settings."""
 
     steps: Count = 50

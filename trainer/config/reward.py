@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from trainer.config.child import AnyPath, Count, NotNegative, Positive, Resumable, Share, Strict, without_our_keys
+from trainer.config.child import AnyPath, Count, NotNegative, Positive, Resumable, Share, Training, without_our_keys
 
 
-class RewardMethod(Strict):
+class RewardMethod(Training):
     """A Bradley-Terry reward model under soft labels: its settings.
 
     The loss of a pair is -p ln s(D) - (1 - p) ln s(-D), D = r_a - r_b: at its optimum a difference of rewards is the

@@ -4,10 +4,11 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from trainer.config.child import AnyPath, Count, Positive, Resumable, Share, Strict, without_our_keys
+from trainer.config.child import AnyPath, Count, Positive, Resumable, Share, Training, without_our_keys
+from trainer.config.lora import LoRA
 
 
-class SFTMethod(Strict):
+class SFTMethod(Training):
     """Supervised fine-tuning on revisions, the first phase of Constitutional AI (arXiv:2212.08073): its settings."""
 
     learning_rate: Positive = 1e-4
@@ -21,6 +22,8 @@ class SFTMethod(Strict):
     """Tokens of prompt and completion together; a longer row is dropped and counted, never cut."""
     warmup: Share = 0.1
     """Share of the steps over which the learning rate rises."""
+    lora: LoRA | None = None
+    """None trains all weights."""
     trl: dict[str, Any] = Field(default_factory=dict)
     """Further `trl.SFTConfig` arguments, passed through; a key that Solon sets itself is refused."""
 

@@ -13,8 +13,9 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from solon.errors import InvalidInput
+from trainer import adapters
 from trainer.config import PPOConfig, RewardModelSource
-from trainer.config.ppo import LoRA
+from trainer.config.lora import LoRA
 from trainer.hardware import device, fast_bfloat16
 from trainer.reward.scoring import classifier, read_about
 
@@ -215,14 +216,7 @@ def _with_adapters(actor: PreTrainedModel, lora: LoRA) -> Any:
     """peft's wrapper; the adapters are put into `actor` itself, which goes on being used directly."""
     import peft
 
-    settings = peft.LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,  # pyright: ignore[reportArgumentType] - any number
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-        lora_dropout=0.0,
-    )
-    return peft.get_peft_model(actor, settings)
+    return peft.get_peft_model(actor, adapters.settings(lora))
 
 
 def _frozen(actor: PreTrainedModel) -> PreTrainedModel:

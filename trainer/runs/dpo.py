@@ -4,7 +4,7 @@ import time
 from collections import Counter
 
 from solon.datasets import read_pairs
-from trainer import checkpoint, dpo
+from trainer import adapters, checkpoint, dpo
 from trainer.config import DPOConfig
 from trainer.data import Encoder, examples
 from trainer.publishing import published
@@ -27,8 +27,8 @@ def run(config: DPOConfig, emit: Emit) -> None:
         emit("phase", name="train", pairs=len(pairs), dropped=dict(drops))
         facts = provenance(config, model=config.model, data=config.pairs)
         with kept_state(config.state, facts), curve(scratch / "metrics.jsonl", emit) as steps:
-            dpo.train(config, model, tokenizer, pairs, scratch, steps)
-        checkpoint.save_like(model, config.model, scratch)
+            trained = dpo.train(config, model, tokenizer, pairs, scratch, steps)
+        adapters.publish(trained, tokenizer, config.lora, config.model, scratch)
         seconds = round(time.monotonic() - started, 2)
         facts |= {"manifest": about, "pairs": {"read": len(rows), "used": len(pairs), "dropped": dict(drops)}}
         write_json(scratch / "provenance.json", {**facts, "final_metrics": steps.last, "seconds": seconds})

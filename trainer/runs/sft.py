@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 
-from trainer import checkpoint, sft
+from trainer import adapters, checkpoint, sft
 from trainer.config import SFTConfig
 from trainer.data import Encoder, read_samples
 from trainer.publishing import published
@@ -25,8 +25,8 @@ def run(config: SFTConfig, emit: Emit) -> None:
         emit("phase", name="train", rows=len(rows), dropped=dict(drops))
         facts = provenance(config, model=config.model, data=config.rows)
         with kept_state(config.state, facts), curve(scratch / "metrics.jsonl", emit) as steps:
-            sft.train(config, model, tokenizer, rows, scratch, steps)
-        checkpoint.save_like(model, config.model, scratch)
+            trained = sft.train(config, model, tokenizer, rows, scratch, steps)
+        adapters.publish(trained, tokenizer, config.lora, config.model, scratch)
         seconds = round(time.monotonic() - started, 2)
         facts |= {"rows": {"read": len(samples), "used": len(rows), "dropped": dict(drops)}}
         write_json(scratch / "provenance.json", {**facts, "final_metrics": steps.last, "seconds": seconds})

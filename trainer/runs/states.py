@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_SAME_WORK_ELSEWHERE = {"output", "threads", "state", "save_every"}
+_SAME_WORK_ELSEWHERE = {"output", "threads", "state", "save_every", "references", "report_to"}
 
 
 @contextmanager

@@ -84,7 +84,7 @@ class Trainer:
             (config.output / "scores.jsonl").write_text("".join(lines))
             return {"samples": len(rewards)}
         told = config.model_dump(
-            mode="json", exclude={"output", "pairs", "model", "rows", "prompts", "rewards", "state"}
+            mode="json", exclude={"output", "pairs", "model", "rows", "prompts", "rewards", "state", "references"}
         )
         (config.output / "config.json").write_text(json.dumps(told))
         (config.output / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n')

@@ -14,10 +14,11 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from solon.errors import InvalidInput, TrainingFailed
 from tests.unit.trainer.conftest import MakePair
 from trainer import checkpoint
+from trainer.batches import LengthGroups
 from trainer.config import DPOConfig
 from trainer.data import Encoder, Example, TokenPair
-from trainer.dpo import make_trainer, soft_dpo_loss, train
-from trainer.trl_run import LengthGroups
+from trainer.dpo import make_trainer, train
+from trainer.preference import soft_dpo_loss
 
 # TRL 1.16 still uses transformers' old name.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")

@@ -1,0 +1,36 @@
+"""Low-rank adapters on a policy: made, and published merged or alone."""
+
+from pathlib import Path
+from typing import Any
+
+import peft
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from trainer import checkpoint
+from trainer.config.lora import LoRA
+
+
+def settings(lora: LoRA) -> peft.LoraConfig:
+    """peft's settings: all linear layers but the output layer, no dropout, so that probabilities depend on no coin."""
+    return peft.LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # pyright: ignore[reportArgumentType] - any number
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+        lora_dropout=0.0,
+    )
+
+
+def publish(model: Any, tokenizer: PreTrainedTokenizerBase, lora: LoRA | None, source: Path, out: Path) -> None:
+    """Write a trained policy into `out`: all weights, merged ones, or the adapter with its tokenizer.
+
+    Args:
+        model: the network that was trained, or peft's wrapper of it where there are adapters. It is used up.
+        source: the directory that it began as; weights are written in its dtype, beside its tokenizer files.
+    """
+    if lora is not None and not lora.merge:
+        model.save_pretrained(str(out))
+        tokenizer.save_pretrained(str(out))
+        return
+    network: PreTrainedModel = model if lora is None else model.merge_and_unload()
+    checkpoint.save_like(network, source, out)
