@@ -14,6 +14,7 @@ checkpoints, where the configuration names a directory for them.
 import importlib
 import json
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -46,6 +47,15 @@ def run(config: AnyConfig, emit: Emit) -> None:
     _quiet(config.threads)
     emit("phase", name="load")
     importlib.import_module(f"trainer.runs.{config.type}").run(config, emit)
+
+
+def peak_memory_mib() -> float:
+    """The most memory that this process has held: of the accelerator where torch used one, else resident."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated()) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _events() -> Emit:
