@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.callers import PUBLISH, READ
 from api.negotiation import preferred
-from api.services import Page, Use
+from api.paging import cut, matches
+from api.services import NamePaging, Page, Paging, Use
 from constitution.differences import Comparison, Side, compared
 from constitution.digest import content_hash, principle_hash
 from constitution.document import Constitution
@@ -88,11 +89,11 @@ def tag(response: Response, etag: str) -> None:
 
 
 @router.get("", dependencies=[READ])
-def list_constitutions(services: Use) -> Page[Card]:
+def list_constitutions(services: Use, paging: Annotated[NamePaging, Query()]) -> Page[Card]:
     """Every constitution: shipped, published here, or a draft so far."""
     library = services.constitutions.library
     cards = [_card(library, name) for name in library.ids()]
-    return Page(data=cards, first_id=cards[0].id if cards else None, last_id=cards[-1].id if cards else None)
+    return cut(cards, paging, lambda card: card.id)
 
 
 def _card(library: Library, name: str) -> Card:
@@ -143,7 +144,7 @@ def get_constitution(
         "Vary": "Accept",
         "Content-Location": f"{router.prefix}/{name}?version={found.reference.name}",
     }
-    if if_none_match is not None and etag in if_none_match:
+    if matches(etag, if_none_match):
         return Response(status_code=304, headers=headers)
     if kind == "text/html":
         headers["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
@@ -168,19 +169,18 @@ def _represented(found: Found, kind: str, library: Library) -> bytes:
 
 
 @router.get("/{id}/versions", dependencies=[READ])
-def list_versions(name: Id, services: Use) -> Page[Version]:
-    """Published versions, newest first, each with its author and its line of the changelog."""
-    versions = list(reversed(services.constitutions.library.versions(name)))
+def list_versions(name: Id, services: Use, paging: Annotated[Paging, Query()]) -> Page[Version]:
+    """Published versions, newest first unless `order` says otherwise, each with author and line of the changelog."""
+    versions = services.constitutions.library.versions(name)
     _require(bool(versions))
-    return Page(data=versions, first_id=versions[0].version, last_id=versions[-1].version)
+    return cut(versions, paging, lambda version: version.version)
 
 
 @router.get("/{id}/history", dependencies=[READ])
-def list_history(name: Id, services: Use) -> Page[Happening]:
-    """Everything that happened to drafts, versions and labels here, newest first."""
+def list_history(name: Id, services: Use, paging: Annotated[Paging, Query()]) -> Page[Happening]:
+    """What happened to drafts, versions and labels here, newest first unless `order` says otherwise."""
     services.constitutions.library.require(name)
-    history = list(services.constitutions.library.history(name))
-    return Page(data=history, first_id=history[0].id if history else None, last_id=history[-1].id if history else None)
+    return cut(services.constitutions.library.history(name)[::-1], paging, lambda happening: str(happening.id))
 
 
 @router.get("/{id}/diff", dependencies=[READ])
@@ -206,11 +206,10 @@ def side(library: Library, reference: str) -> Side:
 
 
 @router.get("/{id}/labels", dependencies=[READ])
-def list_labels(name: Id, services: Use) -> Page[Label]:
+def list_labels(name: Id, services: Use, paging: Annotated[NamePaging, Query()]) -> Page[Label]:
     """Labels by name, each with the ETag that moves it."""
     services.constitutions.library.require(name)
-    labels = list(services.constitutions.library.labels(name))
-    return Page(data=labels, first_id=labels[0].label if labels else None, last_id=labels[-1].label if labels else None)
+    return cut(services.constitutions.library.labels(name), paging, lambda label: label.label)
 
 
 @router.put("/{id}/labels/{label}", dependencies=[PUBLISH])

@@ -9,8 +9,9 @@ from api.answers import Keyed
 from api.callers import EDIT, PUBLISH, READ
 from api.constitutions import JSON, YAML, Accept, Author, Conditional, Id, Message, tag
 from api.negotiation import preferred, require
+from api.paging import cut
 from api.publishing import PublishRequest, publish
-from api.services import Page, Use
+from api.services import NamePaging, Page, Use
 from constitution.patching import parse_patch
 from constitution.source import MAX_BYTES, Problem
 from constitution.store import ID_PATTERN, VERSION_PATTERN, Draft, Note, Version
@@ -87,10 +88,9 @@ async def _body(request: Request) -> bytes:
 
 
 @router.get("", dependencies=[READ])
-def list_drafts(name: Id, services: Use) -> Page[Draft]:
+def list_drafts(name: Id, services: Use, paging: Annotated[NamePaging, Query()]) -> Page[Draft]:
     """Drafts by name."""
-    drafts = list(services.constitutions.library.drafts(name))
-    return Page(data=drafts, first_id=drafts[0].name if drafts else None, last_id=drafts[-1].name if drafts else None)
+    return cut(services.constitutions.library.drafts(name), paging, lambda draft: draft.name)
 
 
 @router.get("/{draft}", dependencies=[READ], responses={200: {"model": DraftText, "content": {YAML: {}}}})

@@ -37,6 +37,9 @@ class Promotion(Record):
     """Rating points over the one replaced: value and both ends of the interval; None where a person decided."""
     by: str
     """The recipe or the person that decided."""
+    forced: bool = False
+    """Whether it was done without an evaluation that speaks for it."""
+    reason: str = ""
     at: datetime = Field(default_factory=lambda: datetime.now(UTC))
 
 

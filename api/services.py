@@ -14,6 +14,7 @@ from api.auditor import Auditor
 from api.callers import LOCAL, identity
 from api.judging import ProjectCache
 from api.libraries import open_store
+from api.promoted import PromotedModels, in_force, stamp, with_promoted
 from api.registry import Models, Salted
 from api.runner import Runner
 from api.store.jobs import JobStore
@@ -62,6 +63,8 @@ class Services:
     keys: KeyStore
     views: "dict[str, Services]" = field(default_factory=dict[str, "Services"])
     """By project."""
+    stamps: dict[str, int] = field(default_factory=dict[str, int])
+    """Of what the views were made with."""
 
     @property
     def project(self) -> str:
@@ -70,20 +73,29 @@ class Services:
 
     def of(self, project: str) -> "Services":
         """What a project sees: its constitutions, and models and cache that tell it nothing of others."""
-        if project == self.project:
-            return self
+        now = stamp(self.settings)
+        if self.stamps.get("promotions") != now:
+            self.views.clear()
+            self.stamps["promotions"] = now
         if project not in self.views:
             if len(self.views) >= _VIEWS:
                 self.views.clear()
-            settings = self.settings.model_copy(update={"project": project})
-            self.views[project] = replace(
-                self,
-                settings=settings,
-                constitutions=Editor(open_store(settings, self.database)),
-                models=Salted(self.models, self.keys.salt(project)),
-                cache=ProjectCache.of(self.cache, settings),
-            )
+            self.views[project] = self._view(project)
         return self.views[project]
+
+    def _view(self, project: str) -> "Services":
+        settings = self.settings.model_copy(update={"project": project})
+        promoted = in_force(settings)
+        settings = with_promoted(settings, promoted)
+        own = project == self.project
+        models = self.models if own else Salted(self.models, self.keys.salt(project))
+        return replace(
+            self,
+            settings=settings,
+            constitutions=self.constitutions if own else Editor(open_store(settings, self.database)),
+            models=PromotedModels(models, promoted) if promoted else models,
+            cache=self.cache if own else ProjectCache.of(self.cache, settings),
+        )
 
     @property
     def preferences(self) -> PreferenceStore:
@@ -135,3 +147,9 @@ class Paging(BaseModel):
     limit: Annotated[int, Query(ge=1, le=100)] = 20
     order: Literal["asc", "desc"] = "desc"
     """`desc`: newest first."""
+
+
+class NamePaging(Paging):
+    """Query parameters of a list that goes by name."""
+
+    order: Literal["asc", "desc"] = "asc"

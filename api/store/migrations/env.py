@@ -2,13 +2,12 @@
 
 from alembic import context
 
-import api.store.preference_tables  # noqa: F401 - its tables belong to the metadata
+from api.store.preference_tables import PreferenceRow  # with all other tables in the same metadata
 from api.store.schema import VERSION_TABLE
-from api.store.tables import Table
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=Table.metadata,
+    target_metadata=PreferenceRow.metadata,
     version_table=VERSION_TABLE,
     render_as_batch=True,
 )
