@@ -49,6 +49,8 @@ class KeyScope(StrEnum):
 
 
 ALL_SCOPES: Final = frozenset(KeyScope)
+USER_SCOPES: Final = ALL_SCOPES - {KeyScope.ADMIN, KeyScope.OPERATOR}
+"""Of a key for somebody who works in a project."""
 
 OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/health"})
 """Answered without a key; they tell nothing but whether the server works."""
@@ -94,7 +96,9 @@ class Gatekeeper:
         return identity_of(found)
 
     async def _keyless(self) -> bool:
-        """Whether no key was ever made; a second may pass until the first one is noticed."""
+        """Whether no key was ever made; it may take a second to notice another process making the first one."""
+        if self._keys.made:
+            return False
         if time.monotonic() < self._keyless_until:
             return True
         if await asyncio.to_thread(self._keys.any_key):
@@ -139,6 +143,8 @@ def _caller(request: Request, needed: SecurityScopes, _: Annotated[Any, Security
     found = identity(request)
     if found is None:
         raise Unauthorized("no key was sent", remedy="send Authorization: Bearer sk-solon-...")
+    if needed.scopes:
+        request.state.needed = frozenset(needed.scopes)
     if missing := sorted(set(needed.scopes) - found.scopes):
         raise Forbidden(f"the key does not have the scope {missing[0]}", remedy="use a key that has it")
     return found

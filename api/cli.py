@@ -19,6 +19,7 @@ from api import (
     critique_cli,
     database_cli,
     job_cli,
+    key_cli,
     label_cli,
     model_cli,
     pairs_cli,
@@ -33,6 +34,8 @@ app = typer.Typer(
 )
 config_app = typer.Typer(no_args_is_help=True)
 app.add_typer(model_cli.app, name="model", help="Registered models: list, serve, import.")
+app.add_typer(key_cli.app, name="key", help="API keys of the service.")
+app.add_typer(key_cli.project_app, name="project", help="Projects: who sees what, and how much they may use.")
 app.add_typer(job_cli.app, name="job", help="Jobs of a running service.")
 app.add_typer(constitution_cli.app, name="constitution", help="Published and local constitutions.")
 app.add_typer(pairs_cli.app, name="pairs", help="Datasets of preference pairs: import, export, care.")
@@ -140,7 +143,7 @@ def _align_there(recipe: Any, server: str, as_json: bool) -> None:
 @app.command()
 def serve(
     context: typer.Context,
-    host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Another than this machine's own needs a key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     as_json: AsJson = False,
 ) -> None:

@@ -1,11 +1,15 @@
 """Registered models, running: what workflows and routes ask for by name."""
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from api.events import Emit, Event
+from api.limits import MeteredModels, Quotas
+from api.store.database import database_exists, open_database
+from api.store.keys import KeyStore
+from api.store.usage import UsageStore
 from solon.breaker import Notice, Outage
 from solon.chat import ChatModel, OpenAIChat
 from solon.settings import DEFAULT_PROJECT, Settings
@@ -44,7 +48,7 @@ class Salted:
 async def opened(
     settings: Settings, models: Models | None = None, *, emit: Emit | None = None
 ) -> AsyncGenerator[Models]:
-    """The given models, or engines of our own that are stopped at the end.
+    """The given models, or engines of our own for the settings' project that are stopped at the end.
 
     Args:
         emit: of a job, which waits for a model server that cannot be reached, as long as the settings say, and tells.
@@ -59,18 +63,38 @@ async def opened(
     else:
         engines = Engines(settings, patience_s=settings.limits.patience_s, notice=_telling(emit))
     async with engines:
-        yield engines if settings.project == DEFAULT_PROJECT else Salted(engines, _salt(settings))
+        with _accounts(settings) as found:
+            yield engines if found is None else bound(engines, settings, *found)
 
 
-def _salt(settings: Settings) -> str | None:
-    from api.store.database import open_database
-    from api.store.keys import KeyStore
+def bound(models: Models, settings: Settings, keys: KeyStore, quotas: Quotas) -> Models:
+    """The models as the project of the settings asks them: apart from others, and paid from its quota."""
+    return MeteredModels(Salted(models, keys.salt(settings.project)), settings, quotas)
 
+
+@contextmanager
+def _accounts(settings: Settings) -> Generator[tuple[KeyStore, Quotas] | None]:
+    """The projects of the database; None where there is no database, and so no project but the default one."""
+    if not database_exists(settings.database) and settings.project == DEFAULT_PROJECT:
+        yield None
+        return
     database = open_database(settings.database)
     try:
-        return KeyStore(database).salt(settings.project)
+        yield KeyStore(database), Quotas(UsageStore(database, settings.tenancy.quota))
     finally:
         database.dispose()
+
+
+@asynccontextmanager
+async def started(settings: Settings, models: Models | None = None) -> AsyncGenerator[Models]:
+    """The given models, or engines of our own, for all projects: a server binds them to each."""
+    if models is not None:
+        yield models
+        return
+    from api.engines import Engines
+
+    async with Engines(settings) as engines:
+        yield engines
 
 
 def _telling(emit: Emit) -> Notice:

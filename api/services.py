@@ -14,13 +14,16 @@ from api.auditor import Auditor
 from api.callers import LOCAL, identity
 from api.judging import ProjectCache
 from api.libraries import open_store
+from api.limits import Quotas
 from api.promoted import PromotedModels, in_force, stamp, with_promoted
-from api.registry import Models, Salted
+from api.registry import Models, bound
 from api.runner import Runner
+from api.store.changes import ChangeStore
 from api.store.jobs import JobStore
 from api.store.keys import KeyStore
 from api.store.preferences import PreferenceStore
 from api.store.reviews import ReviewStore
+from api.store.usage import UsageStore
 from constitution.document import Constitution
 from constitution.editing import Editor
 from critic.cache import Cache
@@ -61,6 +64,8 @@ class Services:
     cache: Cache | None
     """Shared with the jobs."""
     keys: KeyStore
+    quotas: Quotas
+    changes: ChangeStore
     views: "dict[str, Services]" = field(default_factory=dict[str, "Services"])
     """By project."""
     stamps: dict[str, int] = field(default_factory=dict[str, int])
@@ -70,6 +75,11 @@ class Services:
     def project(self) -> str:
         """The caller's."""
         return self.settings.project
+
+    @property
+    def usage(self) -> UsageStore:
+        """What projects have used."""
+        return self.quotas.usage
 
     def of(self, project: str) -> "Services":
         """What a project sees: its constitutions, and models and cache that tell it nothing of others."""
@@ -88,7 +98,7 @@ class Services:
         promoted = in_force(settings)
         settings = with_promoted(settings, promoted)
         own = project == self.project
-        models = self.models if own else Salted(self.models, self.keys.salt(project))
+        models = bound(self.models, settings, self.keys, self.quotas)
         return replace(
             self,
             settings=settings,

@@ -1,4 +1,4 @@
-"""`solon serve`: the service on a loopback address."""
+"""`solon serve`: the service on a loopback address, or, once there are keys, on another one."""
 
 import ipaddress
 import socket
@@ -7,35 +7,60 @@ from collections.abc import Callable
 import uvicorn
 
 from api.app import create_app
+from api.store.database import open_database
+from api.store.keys import KeyStore
 from solon.errors import Failed, InvalidInput
 from solon.settings import Settings
 
 
-def loopback(host: str) -> str:
-    """The host, if only this machine can reach it; there are no API keys yet to let others in."""
+def reachable(host: str, settings: Settings) -> Settings:
+    """The settings with which the host may be served.
+
+    Raises InvalidInput where others can reach it and either there is no key, or no name is set to reach it by: a page
+    in somebody's browser could otherwise get here under a name of its own.
+    """
+    address = _address(host)
+    if host == "localhost" or (address is not None and address.is_loopback):
+        return settings
+    database = open_database(settings.database)
     try:
-        safe = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        safe = False
-    if not safe:
+        has_keys = KeyStore(database).any_key()
+    finally:
+        database.dispose()
+    if not has_keys:
         raise InvalidInput(
-            f"{host} can be reached from other machines, and this version has no API keys",
+            f"{host} can be reached from other machines, and there is no API key",
             field="--host",
-            remedy="use 127.0.0.1 and, if others need it, an authenticating proxy in front",
+            remedy="make one: solon key create NAME; or use 127.0.0.1",
         )
-    return host
+    if address is not None and not address.is_unspecified:
+        shown = f"[{host}]" if address.version == 6 else host
+        return settings.model_copy(update={"hosts": (*settings.hosts, shown)})
+    if not settings.hosts:
+        raise InvalidInput("is empty", field="hosts", remedy="set the names by which the service is reached")
+    return settings
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
 
 
 def serve(settings: Settings, host: str, port: int, announce: Callable[[str], None]) -> None:
     """Serve until interrupted; `announce` gets the address once requests are answered.
 
-    Raises InvalidInput where others could reach the address, Failed where the port is taken.
+    Raises InvalidInput where others could reach the address and must not, Failed where the port is taken.
     """
-    listening = _listen(loopback(host), port)
+    settings = reachable(host, settings)
+    listening = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listening.getsockname()[1]}"
     app = create_app(settings)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2, server_header=False)
+    config = uvicorn.Config(
+        app, log_level="warning", timeout_graceful_shutdown=2, server_header=False, proxy_headers=False
+    )
     _Server(config, lambda: announce(address)).run(sockets=[listening])
 
 

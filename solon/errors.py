@@ -11,6 +11,7 @@
     │   ├── PreconditionFailed      the object is not the one the change was made from               412
     │   └── PreconditionRequired    the change does not say which object it was made from            428
     ├── Busy                        a queue is full; try again after `retry_after_s`                 429
+    │   └── QuotaSpent              a project has used what it may until a time                      429
     └── Failed                      the work could not be done (CLI exit code 1, HTTP 5xx)
         ├── ModelUnavailable        an endpoint failed after the client's retries                    503
         ├── CoverageTooLow          too few of the judge's answers were usable                       500
@@ -101,6 +102,10 @@ class Busy(SolonError):
     def __init__(self, message: str, *, retry_after_s: float = 1.0, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy or f"try again in {retry_after_s:g} s")
         self.retry_after_s = retry_after_s
+
+
+class QuotaSpent(Busy):
+    """A project has used what it may for the time being."""
 
 
 class Failed(SolonError):

@@ -155,8 +155,27 @@ def _builtin(name: str) -> Path:
     return Path(__file__).resolve().parent.parent / "trainer" / "starter" / "weights" / name
 
 
+class Quota(Part):
+    """The most that a project may use; None is no limit. Days and months are those of UTC."""
+
+    requests_per_minute: int | None = Field(default=None, ge=0)
+    calls_per_day: int | None = Field(default=None, ge=0)
+    """Requests to judges and policies, those of its jobs included."""
+    calls_per_month: int | None = Field(default=None, ge=0)
+    usd_per_day: float | None = Field(default=None, ge=0)
+    """At the prices of the registry."""
+    usd_per_month: float | None = Field(default=None, ge=0)
+    queued_jobs: int | None = Field(default=None, ge=0)
+    """Jobs that may wait."""
+    storage_bytes: int | None = Field(default=None, ge=0)
+    """Of its files."""
+
+
 class Tenancy(Part):
     """What projects share."""
+
+    quota: Quota = Quota()
+    """Of a project that has none of its own."""
 
     share_judgements: bool = False
     """Whether a project may get from the cache what another had judged, and so learn by time and cost that it had."""
@@ -203,6 +222,8 @@ class Settings(Part):
     project: ProjectId = DEFAULT_PROJECT
     """Whose constitutions, judgements and jobs commands work on; requests name theirs by their key."""
     tenancy: Tenancy = Tenancy()
+    hosts: tuple[str, ...] = ()
+    """Names and addresses, besides those of this machine, under which the service may be reached; `*` is any."""
     server: str = "http://127.0.0.1:8000"
     """The service that `solon job` talks to."""
     vllm: str = "vllm"

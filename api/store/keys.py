@@ -17,10 +17,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from api.ids import new_id
+from api.store.database import reading
 from api.store.tables import KeyRow, ProjectRow
 from solon.errors import Conflict, NotFound
 from solon.records import Record
-from solon.settings import DEFAULT_PROJECT
+from solon.settings import DEFAULT_PROJECT, Quota
 
 PREFIX: Final = "sk-solon-"
 _RANDOM_BYTES: Final = 32
@@ -35,6 +36,8 @@ class Project(Record):
     id: str
     created_at: float
     """Unix time in seconds, as all times here."""
+    quota: Quota | None = None
+    """Null: that of the settings."""
 
 
 class Key(Record):
@@ -81,17 +84,21 @@ class KeyStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.made = False
+        """Whether this object knows of a key."""
 
     def any_key(self) -> bool:
         """Whether a key was ever made; revoking the last one does not open the service again."""
-        with Session(self._engine) as session:
-            return bool(session.scalar(select(exists().where(KeyRow.id.is_not(None)))))
+        if not self.made:
+            with reading(self._engine) as session:
+                self.made = bool(session.scalar(select(exists().where(KeyRow.id.is_not(None)))))
+        return self.made
 
     def valid(self, key: str, now: float | None = None) -> Key | None:
         """The key's record, if it is neither expired nor revoked; its use is noted."""
         now = time.time() if now is None else now
         digest = digest_of(key)
-        with Session(self._engine) as session:
+        with reading(self._engine) as session:
             row = session.scalars(select(KeyRow).where(KeyRow.hash == digest)).one_or_none()
             if row is None or not hmac.compare_digest(row.hash, digest):
                 return None
@@ -123,18 +130,20 @@ class KeyStore:
                 session.flush()
             session.add(row)
             session.flush()
-            return NewKey(**dict(_key(row)), key=key)
+            made = NewKey(**dict(_key(row)), key=key)
+        self.made = True
+        return made
 
     def keys(self, *, project: str | None) -> list[Key]:
         """Keys of a project, or of all, in the order in which they were made."""
         query = select(KeyRow).order_by(KeyRow.id)
-        with Session(self._engine) as session:
+        with reading(self._engine) as session:
             rows = session.scalars(query if project is None else query.where(KeyRow.project == project))
             return [_key(row) for row in rows]
 
     def get(self, key_id: str, *, project: str | None) -> Key:
         """One key; raises NotFound, for one of another project too."""
-        with Session(self._engine) as session:
+        with reading(self._engine) as session:
             return _key(_row(session, key_id, project))
 
     def revoke(self, key_id: str, *, project: str | None) -> Key:
@@ -145,9 +154,9 @@ class KeyStore:
                 row.revoked_at = time.time()
             return _key(row)
 
-    def create_project(self, project: str) -> Project:
+    def create_project(self, project: str, quota: Quota | None = None) -> Project:
         """A new project; raises Conflict where there is one of this id."""
-        row = _new_project(project)
+        row = _new_project(project, quota)
         with Session(self._engine) as session, session.begin():
             session.add(row)
             try:
@@ -158,22 +167,31 @@ class KeyStore:
 
     def projects(self) -> list[Project]:
         """All projects by id; the default one from the first key on."""
-        with Session(self._engine) as session:
+        with reading(self._engine) as session:
             return [_project(row) for row in session.scalars(select(ProjectRow).order_by(ProjectRow.id))]
 
     def project(self, project: str) -> Project:
         """One project; raises NotFound."""
-        with Session(self._engine) as session:
+        with reading(self._engine) as session:
             row = session.get(ProjectRow, project)
             if row is None:
                 raise no_project()
+            return _project(row)
+
+    def set_quota(self, project: str, quota: Quota | None) -> Project:
+        """The project with this quota; None: that of the settings. Raises NotFound."""
+        with Session(self._engine) as session, session.begin():
+            row = session.get(ProjectRow, project)
+            if row is None:
+                raise no_project()
+            row.quota = None if quota is None else quota.model_dump(mode="json", exclude_none=True)
             return _project(row)
 
     def salt(self, project: str) -> str | None:
         """What keeps a project's prompts apart in a model server's prefix cache; None for the default project."""
         if project == DEFAULT_PROJECT:
             return None
-        with Session(self._engine) as session:
+        with reading(self._engine) as session:
             row = session.get(ProjectRow, project)
             if row is None:
                 raise no_project()
@@ -190,8 +208,9 @@ def no_project() -> NotFound:
     return NotFound("there is no such project", field="project", remedy="make it: solon project create ID")
 
 
-def _new_project(project: str) -> ProjectRow:
-    return ProjectRow(id=project, salt=secrets.token_hex(_RANDOM_BYTES), created_at=time.time())
+def _new_project(project: str, quota: Quota | None = None) -> ProjectRow:
+    limits = None if quota is None else quota.model_dump(mode="json", exclude_none=True)
+    return ProjectRow(id=project, salt=secrets.token_hex(_RANDOM_BYTES), created_at=time.time(), quota=limits)
 
 
 def _row(session: Session, key_id: str, project: str | None) -> KeyRow:
@@ -203,7 +222,8 @@ def _row(session: Session, key_id: str, project: str | None) -> KeyRow:
 
 
 def _project(row: ProjectRow) -> Project:
-    return Project(id=row.id, created_at=row.created_at)
+    quota = None if row.quota is None else Quota.model_validate(row.quota)
+    return Project(id=row.id, created_at=row.created_at, quota=quota)
 
 
 def _key(row: KeyRow) -> Key:

@@ -132,6 +132,36 @@ class ProjectRow(Table):
     salt: Mapped[str] = mapped_column(String(64))
     """Keeps its prompts apart from those of others in a model server's prefix cache; never shown."""
     created_at: Mapped[float]
+    quota: Mapped[dict[str, Any] | None]
+    """Null: that of the settings."""
+
+
+class UsageRow(Table):
+    """What a project has used in a period."""
+
+    __tablename__ = "usage"
+
+    project: Mapped[str] = mapped_column(String(63), primary_key=True)
+    what: Mapped[str] = mapped_column(String(30), primary_key=True)
+    period: Mapped[str] = mapped_column(String(20), primary_key=True)
+    """Such as 2026-11-28; empty for what is not counted by time."""
+    used: Mapped[float]
+
+
+class ChangeRow(Table):
+    """A line of the change log; rows are added, and the database refuses anything else."""
+
+    __tablename__ = "changes"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project: Mapped[str] = mapped_column(String(63), index=True)
+    at: Mapped[float]
+    key: Mapped[str | None] = mapped_column(String(40))
+    name: Mapped[str] = mapped_column(String(100))
+    action: Mapped[str] = mapped_column(String(200))
+    target: Mapped[str] = mapped_column(String(500))
+    status: Mapped[int]
+    request_id: Mapped[str | None] = mapped_column(String(100))
 
 
 class KeyRow(Table):

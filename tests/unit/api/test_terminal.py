@@ -9,8 +9,6 @@ from rich.progress import Progress
 
 from api.events import Event
 from api.progress import Bars, shown
-from api.serving import loopback
-from solon.errors import InvalidInput
 
 EVENTS = (
     Event(type="step_started", step="01-label"),
@@ -47,15 +45,3 @@ def test_a_bar_follows_the_counts_and_ends_full():
     bars(EVENTS[3])
     assert progress.tasks[0].finished
     assert len(progress.tasks) == 1
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
-def test_loopback_addresses_are_served(host: str):
-    assert loopback(host) == host
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "example.org", ""])
-def test_other_addresses_are_refused_as_long_as_there_are_no_keys(host: str):
-    with pytest.raises(InvalidInput, match="no API keys") as caught:
-        loopback(host)
-    assert caught.value.field == "--host"
