@@ -197,7 +197,7 @@ async def compare(options: argparse.Namespace, folder: Path) -> None:
         print(f"{processors()}; {options.url}", flush=True)
         await measure(options, options.url, folder)
         return
-    parameters = random_llama(folder / "model")
+    parameters = random_llama(folder / "model", hidden=options.hidden, layers=options.layers)
     async with served(folder / "model", options.vllm, folder / "vllm.log") as url:
         print(f"{processors()}; {parameters / 1e6:.1f} M parameters", flush=True)
         await measure(options, url, folder)
@@ -243,6 +243,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--vllm", default="vllm", help="the vllm command of its environment")
     parser.add_argument("--url", help="a server that runs already, such as that of answering_server.py")
+    parser.add_argument("--hidden", type=int, default=512, help="width of the model: 64 leaves Python the cost")
+    parser.add_argument("--layers", type=int, default=9)
     parser.add_argument("--pairs", type=int, default=64)
     parser.add_argument("--first-pairs", type=int, default=8, help="pairs judged principle first, which is slow")
     parser.add_argument("--against", nargs="+", choices=["bare", "first", "distilabel"], default=["bare", "first"])

@@ -21,8 +21,12 @@ PUBLISHED = ("civic", "harmlessness-16", "honesty", "conduct-rules")
 START_S = 300
 
 
-def random_llama(folder: Path) -> int:
-    """The number of parameters of a model made in the folder, with a tokenizer trained on the published texts."""
+def random_llama(folder: Path, *, hidden: int = 512, layers: int = 9) -> int:
+    """The number of parameters of a model made in the folder, with a tokenizer trained on the published texts.
+
+    Args:
+        hidden: a multiple of 64; what a token's vector is made of.
+    """
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -44,11 +48,11 @@ def random_llama(folder: Path) -> int:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=512,
-        intermediate_size=1408,
-        num_hidden_layers=9,
-        num_attention_heads=8,
-        num_key_value_heads=8,
+        hidden_size=hidden,
+        intermediate_size=hidden * 11 // 4,
+        num_hidden_layers=layers,
+        num_attention_heads=max(1, hidden // 64),
+        num_key_value_heads=max(1, hidden // 64),
         max_position_embeddings=2048,
         tie_word_embeddings=True,
         bos_token_id=None,
