@@ -160,9 +160,10 @@ class _Recipe:
     async def _label(self, step: LabelStep) -> Line:
         recipe, sampling = self.recipe, Sampling(step.max_tokens, step.temperature)
         maker = self._maker(recipe.judge, recipe.policy)
-        estimator = await maker.estimator(self.cache, step.candidates, sampling)
+        own = step.judge == "policy"  # which is asked as often, and has answered nothing yet
+        estimator = await maker.estimator(None if own else self.cache, step.candidates, sampling)
         found = await replace(estimator, pairing=step.pairing, schedule=step.schedule).rows(self._train())
-        return Line("label", found, recipe.policy, recipe.judge)
+        return Line("label", found, recipe.policy, recipe.policy if own else recipe.judge)
 
     async def _critique(self, step: CritiqueRevisionStep) -> Line:
         """The original, then a critique and a revision for each round, which may be compared with the original."""

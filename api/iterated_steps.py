@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from api.recipe_parts import Part, RewardModelTerm, RewardTerm, require_each_once
 
@@ -36,3 +36,39 @@ class BestOfNStep(Part):
     def _each_term_once(self) -> "BestOfNStep":
         require_each_once(self.rewards)
         return self
+
+
+class Profile(Part):
+    """One person's values: what weighs how much."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+    weights: Annotated[dict[str, float], Field(min_length=1)]
+    """Factors for the weights of the principles, by id or `tag:NAME`, as in a recipe's `weights`."""
+
+
+class ConditionStep(Part):
+    """The pairs of the last step that made some, once for each value profile: the stored votes are combined with the
+    profile's weights, at no judge call, and the prompt says in a system message what they are."""
+
+    type: Literal["condition"]
+    profiles: Annotated[list[Profile], Field(min_length=1, max_length=16)]
+    plain: bool = True
+    """Also keep the pairs as they are, without a system message, so that the policy is aligned where none is given."""
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "ConditionStep":
+        names = [profile.name for profile in self.profiles]
+        if len(set(names)) < len(names):
+            raise ValueError("each profile needs a `name` of its own")
+        return self
+
+
+class EvaluateProfilesStep(Part):
+    """What the policy writes under each profile of the last `condition` step, and under none, to the same prompts."""
+
+    type: Literal["evaluate_profiles"]
+    temperature: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
+    max_tokens: Annotated[int, Field(ge=1, le=32768)] = 160
+    """Of one completion."""
+    judged: bool = True
+    """Whether the judge compares what is written under a profile with what is written under none, by the profile."""

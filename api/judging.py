@@ -20,10 +20,12 @@ from critic.judges.written import Argued, JsonVerdict
 from critic.jury import Jury, Seat
 from critic.readings import Reading
 from critic.rules import RuleSet
+from solon.chat import ChatModel
 from solon.errors import InvalidInput
 from solon.families import kin_of
 from solon.records import PreferencePair
 from solon.settings import DEFAULT_PROJECT, JudgeOptions, Settings
+from solon.spending import Account
 
 
 def needs_judge(constitution: Constitution) -> bool:
@@ -88,6 +90,36 @@ async def _single(
         source=None if entry.engine == "local" else digests.of_model(entry),
         kin=kin_of(name, settings.models),
         account=accounts.of(name) if accounts is not None else None,
+    )
+
+
+def own_judge(
+    policy: ChatModel,
+    options: JudgeOptions,
+    constitution: Constitution,
+    *,
+    cache: Cache | None,
+    revision: str,
+    account: Account,
+) -> Judge:
+    """A policy as the judge of what it writes (self-rewarding, arXiv:2401.10020).
+
+    Args:
+        options: how it is asked.
+        revision: digest of its weights, so that what it said before it was trained further is not taken for its word.
+    """
+    return Judge(
+        policy,
+        method=method_of(options, constitution),
+        min_label_mass=options.min_label_mass,
+        tie_margin=constitution.combine.tie_margin,
+        swap=options.swap,
+        calibration_temperature=options.calibration_temperature,
+        cache=cache,
+        revision=revision,
+        server="local",
+        kin=frozenset({policy.name}),
+        account=account,
     )
 
 

@@ -7,14 +7,16 @@ from pathlib import Path
 from api import prompts
 from api.accounts import cost_of
 from api.dataset_cards import write_card
-from api.judging import open_judge, opened_cache
+from api.judging import needs_judge, open_judge, opened_cache, own_judge
 from api.recipes import LabelStep
 from api.steps import Outcome, Run, Ticks
 from critic.audit import audit
+from critic.cache import Cache
 from critic.candidates import Sampling
+from critic.judge import Judge
 from critic.pipeline import label
 from solon.datasets import PairWriter, read_discards, read_pairs
-from solon.records import Discard
+from solon.records import SELF_PREFERENCE, Discard, PreferencePair
 from solon.rows import Row
 
 ROWS_IN_FLIGHT = 64
@@ -26,7 +28,9 @@ class Label:
 
     def inputs(self, step: LabelStep, run: Run) -> dict[str, str]:
         """Critic, policy and prompts."""
-        return run.critic_digests() | {"policy": run.policy_digest(), "prompts": prompts.digest(run.train_prompts())}
+        own = {"judge": run.policy_digest()} if step.judge == "policy" else {}
+        asked = {"policy": run.policy_digest(), "prompts": prompts.digest(run.train_prompts())}
+        return run.critic_digests() | own | asked
 
     async def do(self, step: LabelStep, run: Run, folder: Path, ticks: Ticks) -> Outcome:
         """The pairs; raises CoverageTooLow where too few comparisons could be judged."""
@@ -37,8 +41,8 @@ class Label:
             opened_cache(run.settings) as cache,
             PairWriter(path, about={"recipe": recipe.name}) as writer,
         ):
-            judge = await open_judge(recipe.judge, run.constitution, run.settings, run.models, cache, run.accounts)
             policy = await run.policy()
+            judge = await _judge(step, run, cache)
             items = label(
                 rows,
                 constitution=run.constitution,
@@ -57,7 +61,7 @@ class Label:
             seen = Seen(rows, ticks)
             async with aclosing(items) as labelled:
                 async for item in labelled:
-                    writer.write(item)
+                    writer.write(_flagged(item) if step.judge == "policy" else item)
                     seen.add(item.prompt_id if isinstance(item, Discard) else item.prompt.id, writer)
             manifest = writer.commit(spend=cost_of(judge, policy))
             seen.finish(writer)
@@ -67,6 +71,23 @@ class Label:
         result = {"prompts": len(rows), "statuses": manifest.statuses, "discards": manifest.discards}
         flips = found.flip_rate.value if found.flip_rate is not None else None
         return Outcome({"pairs": path}, result | {"coverage": usable, "flip_rate": flips})
+
+
+async def _judge(step: LabelStep, run: Run, cache: Cache | None) -> Judge | None:
+    """The recipe's judge, or the policy as one."""
+    if step.judge is None or not needs_judge(run.constitution):
+        return await open_judge(run.recipe.judge, run.constitution, run.settings, run.models, cache, run.accounts)
+    options = run.settings.model(run.recipe.policy, "policy").judge
+    name, revision = await run.policy_name(), run.policy_digest()
+    model, account = await run.models.chat(name), run.accounts.of(name)
+    return own_judge(model, options, run.constitution, cache=cache, revision=revision, account=account)
+
+
+def _flagged(item: PreferencePair | Discard) -> PreferencePair | Discard:
+    """The item, its label marked as the policy's own."""
+    if isinstance(item, Discard):
+        return item
+    return item.model_copy(update={"flags": (*item.flags, SELF_PREFERENCE)})
 
 
 class Seen:

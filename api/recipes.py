@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from api.iterated_steps import BestOfNStep
+from api.iterated_steps import BestOfNStep, ConditionStep, EvaluateProfilesStep
 from api.recipe_parts import (
     JudgeTerm,
     Part,
@@ -103,6 +103,9 @@ class LabelStep(Part):
     """Candidates from the policy, compared by the judge and the rules: preference pairs."""
 
     type: Literal["label"]
+    judge: Literal["policy"] | None = None
+    """Who compares: null for the recipe's judge, `policy` for the policy itself as it then is (self-rewarding), asked
+    as its registered `judge` options say. Its labels are flagged `self_preference`."""
     candidates: Annotated[int, Field(ge=2, le=64)] = 4
     """Completions that the policy writes to each prompt."""
     pairing: Literal["max_margin", "adjacent", "all", "random", "threshold"] = "max_margin"
@@ -219,9 +222,6 @@ def _known_type(step: Any) -> Any:
     return cast(Any, step)
 
 
-SINGLE_TYPES = ("critique_revision", "sft", "label", "reward_model", "ppo", "dpo", "kto", "evaluate", "best_of_n")
-STEP_TYPES = (*SINGLE_TYPES, "rounds", "rejection_sampling")
-
 AnyStep = (
     CritiqueRevisionStep
     | SFTStep
@@ -232,8 +232,12 @@ AnyStep = (
     | KTOStep
     | EvaluateStep
     | BestOfNStep
+    | ConditionStep
+    | EvaluateProfilesStep
 )
 """What is done in one go."""
+SINGLE_TYPES: tuple[str, ...] = tuple(get_args(step.model_fields["type"].annotation)[0] for step in get_args(AnyStep))
+STEP_TYPES = (*SINGLE_TYPES, "rounds", "rejection_sampling")
 Single = Annotated[Annotated[AnyStep, Field(discriminator="type")], BeforeValidator(_single)]
 
 
@@ -361,12 +365,14 @@ def _needed(step: Any) -> tuple[str, ...]:
     match step:
         case SFTStep():
             return ("critique_revision",) if step.on == "revisions" else ("best_of_n",)
-        case DPOStep() | KTOStep() | RewardModelStep():
+        case DPOStep() | KTOStep() | RewardModelStep() | ConditionStep():
             return ("label",)
         case PPOStep() | BestOfNStep() if any(models_of(term) for term in step.terms):
             return ("reward_model",)
         case EvaluateStep():
             return ("dpo", "kto", "ppo", "sft")
+        case EvaluateProfilesStep():
+            return ("condition",)
         case _:
             return ()
 

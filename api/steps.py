@@ -109,9 +109,16 @@ class Run:
         made = self.artifacts.get("model")
         if made is None:
             return await self.writer(self.recipe.policy)
+        return self.accounts.policy(await self.models.chat(await self.policy_name()), None)
+
+    async def policy_name(self) -> str:
+        """The name by which `models` knows the same."""
+        made = self.artifacts.get("model")
+        if made is None:
+            return self.recipe.policy
         name = f"{made.path.parent.name}-policy"
         await self.models.serve({name: made.path})
-        return self.accounts.policy(await self.models.chat(name), None)
+        return name
 
     def policy_path(self) -> Path:
         """Directory of the same."""

@@ -24,9 +24,11 @@ from typing import Any
 from api import children, digests
 from api.accounts import Accounts
 from api.best_of_n_step import BestOfN
+from api.condition_step import Condition
 from api.critique_step import CritiqueRevision, cast_of
 from api.critiquing import check_cast
 from api.dpo_step import DPO
+from api.evaluate_profiles_step import EvaluateProfiles
 from api.evaluate_step import Evaluate
 from api.events import Emit, Event
 from api.judging import check_judge
@@ -56,6 +58,8 @@ WORK: dict[str, Work] = {
     "dpo": DPO(),
     "kto": KTO(),
     "best_of_n": BestOfN(),
+    "condition": Condition(),
+    "evaluate_profiles": EvaluateProfiles(),
     "evaluate": Evaluate(),
 }
 

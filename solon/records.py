@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 INJECTION_SUSPECTED = "injection_suspected"
 """Flag of a pair with a text that seems to speak to the judge instead of to the person who asked."""
 
+SELF_PREFERENCE = "self_preference"
+"""Flag of a pair whose label the policy gave to texts of its own."""
+
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 """In [0, 1]."""
 
