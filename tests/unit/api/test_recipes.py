@@ -58,7 +58,7 @@ def test_paths_are_taken_from_the_recipes_folder(tmp_path: Path):
         (
             ["steps.0.type=grpo"],
             "steps.0",
-            "`grpo` is not available yet; available: critique_revision, sft, label, reward_model, ppo, dpo, evaluate",
+            "`grpo` is not available yet; available: critique_revision, sft, label, reward_model, ppo, dpo",
         ),
         (["steps.0.type=magic"], "steps.0", "known `type`; available: critique_revision, sft, label"),
         (["steps.1.beta=-1"], "steps.1.beta", "greater than 0"),
