@@ -8,12 +8,22 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
+from sqlalchemy.exc import TimeoutError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from solon.documents import dotted, place
-from solon.errors import Busy, Conflict, NotFound, SolonError, StillRunning, Unauthorized, UsageError
+from solon.errors import (
+    Busy,
+    Conflict,
+    NotFound,
+    SolonError,
+    StillRunning,
+    StorageUnavailable,
+    Unauthorized,
+    UsageError,
+)
 
 MEDIA_TYPE = "application/problem+json"
 _QUOTED = re.compile(r"""(?<!\w)(['"]).*?\1(?!\w)""")
@@ -61,6 +71,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(SolonError, _solon_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(TimeoutError, _no_connection)
     app.add_exception_handler(Exception, _bug)
 
 
@@ -81,7 +92,7 @@ def solon_problem(error: SolonError) -> JSONResponse:
 def _headers(error: SolonError) -> dict[str, str]:
     """When to try again, or that it is of no use: OpenAI's clients try again after a 409 unless they are told."""
     match error:
-        case Busy():
+        case Busy() | StorageUnavailable():
             return {"Retry-After": f"{max(1, round(error.retry_after_s))}"}
         case StillRunning():
             return {"Retry-After": "1"}
@@ -121,6 +132,11 @@ async def _http_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
     headers = dict(error.headers) if error.headers else None
     return problem(error.status_code, "see /docs for the routes" if error.status_code == 404 else "", headers=headers)
+
+
+async def _no_connection(_: Request, error: Exception) -> JSONResponse:
+    """The pool of database connections: all were in use for as long as one waits."""
+    return solon_problem(Busy("all connections to the database are in use", retry_after_s=5))
 
 
 async def _bug(_: Request, error: Exception) -> JSONResponse:

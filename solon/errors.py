@@ -14,6 +14,7 @@
     │   └── QuotaSpent              a project has used what it may until a time                      429
     └── Failed                      the work could not be done (CLI exit code 1, HTTP 5xx)
         ├── ModelUnavailable        an endpoint failed after the client's retries                    503
+        ├── StorageUnavailable      database or artifacts cannot be reached, are full or locked      503
         ├── CoverageTooLow          too few of the judge's answers were usable                       500
         ├── BudgetSpent             a cap on calls, tokens or money left no room for another call    500
         └── TrainingFailed          a training child died or diverged                                500
@@ -116,6 +117,16 @@ class ModelUnavailable(Failed):
     """An endpoint failed after the client's retries."""
 
     http_status = 503
+
+
+class StorageUnavailable(Failed):
+    """Database or artifacts cannot be reached, are full or locked; what was being written is not there."""
+
+    http_status = 503
+
+    def __init__(self, message: str, *, remedy: str, retry_after_s: float = 5.0) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after_s = retry_after_s
 
 
 class CoverageTooLow(Failed):

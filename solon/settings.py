@@ -215,7 +215,12 @@ class Settings(Part):
     """Directory under git for drafts, versions and labels of constitutions; None keeps them in the database."""
     publishing: Publishing = Publishing()
     artifacts: Path = Path("artifacts")
-    """Directory for what jobs write."""
+    """Folder in which jobs work and which holds what is published; `s3://BUCKET/PREFIX` sets `bucket` instead."""
+    bucket: (
+        Annotated[str, StringConstraints(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/\s]+)*/?$")] | None
+    ) = None
+    """`s3://BUCKET/PREFIX`, for several hosts: files and finished steps are published there, and `artifacts` is the
+    folder of this machine in which jobs work."""
     cache: Path | Literal["off"] | None = None
     """SQLite file with the judges' answers, shared by all jobs; on a disk of this machine. Null: `judgements.db` in
     `artifacts`; `off`: none."""
@@ -230,6 +235,14 @@ class Settings(Part):
     """The vllm command; vLLM lives in an environment of its own."""
     limits: Limits = Limits()
     models: dict[ModelName, ModelEntry] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _artifacts_in_a_bucket(cls, values: Any) -> Any:
+        if isinstance(values, dict) and str(cast(dict[str, Any], values).get("artifacts", "")).startswith("s3://"):
+            given = dict(cast(dict[str, Any], values))
+            return {"bucket": given.pop("artifacts")} | given
+        return cast(Any, values)
 
     @classmethod
     def load(

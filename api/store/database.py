@@ -9,16 +9,18 @@ writes. A transaction of `reading` takes none and waits for nobody.
 
 import fcntl
 import os
+import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
 from api.store import schema
+from api.store.outages import explain_outages, outage
 from solon.errors import InvalidInput
 
 BUSY_S: Final = 30.0
@@ -26,6 +28,7 @@ BUSY_S: Final = 30.0
 _CONNECT_S: Final = 10
 _READS: Final = "solon_reads"
 _REMEDY: Final = "set `database` like sqlite:///solon.db or postgresql+psycopg://user@host/name"
+_PRAGMAS: Final = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON")
 _PLACES: Final = {"pool_size": 20, "max_overflow": 0, "pool_timeout": BUSY_S}
 """More than asyncio has threads for, so that no thread waits for a connection."""
 
@@ -59,7 +62,7 @@ def upgrade_database(engine: Engine) -> tuple[schema.Schema, schema.Schema]:
     try:
         with _alone(engine.url):
             return schema.upgrade(engine)
-    except OperationalError as error:
+    except DatabaseError as error:
         raise InvalidInput("the database cannot be opened", field="database", remedy=_REMEDY) from error
 
 
@@ -69,7 +72,9 @@ def connect(url: str) -> Engine:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             return _sqlite(parsed)
-        return create_engine(parsed, pool_pre_ping=True, connect_args={"connect_timeout": _CONNECT_S}, **_PLACES)
+        engine = create_engine(parsed, pool_pre_ping=True, connect_args={"connect_timeout": _CONNECT_S}, **_PLACES)
+        explain_outages(engine)
+        return engine
     except ModuleNotFoundError as error:
         remedy = "install the driver: pip install 'solon[postgres]'" if "psycopg" in str(error) else _REMEDY
         raise InvalidInput("the database's driver is not installed", field="database", remedy=remedy) from error
@@ -103,6 +108,7 @@ def _locked(path: Path) -> Generator[None]:
 def _sqlite(url: URL) -> Engine:
     in_memory = url.database in (None, "", ":memory:")
     engine = create_engine(url, connect_args={"timeout": BUSY_S}, **({} if in_memory else _PLACES))
+    explain_outages(engine)
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -111,10 +117,18 @@ def _sqlite(url: URL) -> Engine:
 def _configure_sqlite(connection: Any, _record: object) -> None:
     """WAL: readers never wait for the writer. The driver begins no transactions of its own: its first write would."""
     connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in (f"busy_timeout={BUSY_S * 1000:.0f}", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+    try:
+        for pragma in (
+            f"busy_timeout={BUSY_S * 1000:.0f}",
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            "foreign_keys=ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+    except sqlite3.Error as error:
+        connection.close()
+        unusable = InvalidInput("the file is no SQLite database", field="database", remedy=_REMEDY)
+        raise outage(error) or unusable from error
 
 
 def _begin_sqlite(connection: Connection) -> None:
