@@ -8,65 +8,34 @@ A name is published once: the same bytes again are no error, others are a Confli
 Methods block; call them from a thread. Raises StorageUnavailable where disk or bucket cannot work just now.
 """
 
-import errno
-import hashlib
 import os
 import secrets
 import shutil
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Final, Protocol
+from pathlib import Path
+from typing import BinaryIO, Final
 
-from solon.errors import Conflict, Failed, InvalidInput, NotFound, StorageUnavailable
-from solon.records import Record
+from api.store.bucket import BucketArtifacts
+from api.store.content import (
+    CHUNK,
+    Artifacts,
+    Stored,
+    checked,
+    not_published,
+    other_content,
+    sha256_of,
+    storage_errors,
+)
+from solon.errors import Failed
 from solon.settings import Settings
 
-CHUNK: Final = 1 << 20
-"""Bytes that are in memory at once."""
 _UNFINISHED: Final = ".unfinished-"
-
-
-class Stored(Record):
-    """Something that is published."""
-
-    name: str
-    bytes: int
-    sha256: str
-    """Of its content, in hex."""
-
-
-class Artifacts(Protocol):
-    """Published content by name; a name is a relative path with `/`."""
-
-    def put(self, name: str, source: Path) -> Stored:
-        """Publish the content of a file; raises Conflict where other content has the name."""
-        ...
-
-    def open(self, name: str) -> BinaryIO:
-        """The content; raises NotFound."""
-        ...
-
-    def find(self, name: str) -> Stored | None:
-        """What is published under the name, its digest included."""
-        ...
-
-    def names(self, under: str) -> Iterator[str]:
-        """Names that begin with the folder `under`, sorted."""
-        ...
-
-    def delete(self, name: str) -> None:
-        """Nothing is published under the name any more, whether it was or not."""
-        ...
 
 
 def open_artifacts(settings: Settings) -> Artifacts:
     """The artifacts that the settings name; raises InvalidInput where their library is not installed."""
-    if settings.bucket is None:
-        return FolderArtifacts(settings.artifacts)
-    from api.store.bucket import BucketArtifacts
-
-    return BucketArtifacts(settings.bucket)
+    return FolderArtifacts(settings.artifacts) if settings.bucket is None else BucketArtifacts(settings.bucket)
 
 
 def get(artifacts: Artifacts, name: str, target: Path) -> Stored:
@@ -83,22 +52,6 @@ def get(artifacts: Artifacts, name: str, target: Path) -> Stored:
         if sha256_of(partial) != stored.sha256:
             raise Failed("published content is damaged", remedy=f"its SHA-256 is not {stored.sha256}; publish it again")
     return stored
-
-
-def not_published() -> NotFound:
-    """Nothing has the name."""
-    return NotFound("nothing is published under this name", remedy="it may have been deleted; list what there is")
-
-
-def other_content() -> Conflict:
-    """The name is taken."""
-    return Conflict("other content is published under this name", remedy="publish it under a new name")
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class FolderArtifacts:
@@ -179,32 +132,3 @@ def _sync(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def checked(name: str) -> str:
-    """The name, if it stays within the artifacts."""
-    parts = PurePosixPath(name).parts
-    if not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
-        raise InvalidInput("is no name of an artifact", field="name", remedy="a relative path with /")
-    return name
-
-
-_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-
-@contextmanager
-def storage_errors() -> Generator[None]:
-    """Errors of a disk as StorageUnavailable with a remedy; a file that is not there stays one."""
-    try:
-        yield
-    except (FileNotFoundError, IsADirectoryError, FileExistsError):
-        raise
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise StorageUnavailable(
-                "the disk of the artifacts is full", remedy="make room on it; nothing was published"
-            ) from error
-        raise StorageUnavailable(
-            f"the artifacts cannot be used: {error.strerror or type(error).__name__}",
-            remedy="see that `artifacts` can be reached and may be written to",
-        ) from error

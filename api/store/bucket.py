@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
-from api.store.artifacts import CHUNK, Stored, checked, not_published, other_content, sha256_of
+from api.store.content import CHUNK, Stored, checked, not_published, other_content, sha256_of
 from solon.errors import InvalidInput, StorageUnavailable
 
 _DIGEST: Final = "sha256"

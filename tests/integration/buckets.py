@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from api.store.artifacts import Artifacts, open_artifacts
+from api.store.artifacts import open_artifacts
+from api.store.content import Artifacts
 from solon.settings import Settings
 
 PLACES = ("folder", "bucket")

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from api.store import bucket as bucket_module
-from api.store.artifacts import Artifacts, FolderArtifacts, get, open_artifacts, sha256_of
+from api.store.artifacts import FolderArtifacts, get, open_artifacts
+from api.store.content import Artifacts, sha256_of
 from solon.errors import Conflict, Failed, InvalidInput, NotFound, SolonError, StorageUnavailable
 from solon.settings import Settings
 from tests.integration.buckets import PLACES, artifacts_in
