@@ -85,6 +85,25 @@ def _batch(rows: Sequence[tuple[list[int], list[int]]], where: torch.device) -> 
     return ids.to(where), mask.to(where)
 
 
+def sequence_logps(
+    model: PreTrainedModel,
+    rows: Sequence[tuple[Sequence[int], Sequence[int]]],
+    *,
+    temperature: float = 1.0,
+    batch_size: int = 32,
+) -> list[float]:
+    """ln p of each completion given its prompt, in nats, in the order of the (prompt ids, completion ids)."""
+    found = [0.0] * len(rows)
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))
+    for start in range(0, len(order), batch_size):
+        places = order[start : start + batch_size]
+        ids, mask = _batch([([*rows[i][0]], [*rows[i][1]]) for i in places], model.device)
+        sums = completion_logps(model, ids, mask, temperature).sum(1).tolist()
+        for i, value in zip(places, sums, strict=True):
+            found[i] = value
+    return found
+
+
 @torch.no_grad()
 def completion_logps(model: PreTrainedModel, ids: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
     """ln p of each token given those before it, [sequence, token - 1] in nats, 0 where `mask` is False.

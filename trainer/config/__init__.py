@@ -14,6 +14,7 @@ from trainer.config.child import Child
 from trainer.config.dpo import DPOConfig, DPOMethod
 from trainer.config.kl import KLConfig
 from trainer.config.kto import KTOConfig, KTOMethod
+from trainer.config.monitor import MonitorConfig, MonitorSettings
 from trainer.config.ppo import PPOConfig, PPOMethod
 from trainer.config.reward import RewardConfig, RewardMethod
 from trainer.config.score import ScoreConfig
@@ -29,6 +30,8 @@ __all__ = [
     "KLConfig",
     "KTOConfig",
     "KTOMethod",
+    "MonitorConfig",
+    "MonitorSettings",
     "PPOConfig",
     "PPOMethod",
     "RewardConfig",

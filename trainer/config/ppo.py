@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from trainer.config.child import AnyPath, Count, NotNegative, Positive, Resumable, Share, Strict, Training
 from trainer.config.lora import LoRA
+from trainer.config.monitor import MonitorConfig
 from trainer.config.sources import RewardModelSource, RewardSource
 
 
@@ -150,6 +151,8 @@ class PPOConfig(PPOMethod, Resumable):
     costs: list[RewardSource] = Field(default_factory=list[RewardSource])
     """Terms of the cost, which `constraint` bounds: more is worse. A reward model of what is good has a weight below 0.
     """
+    monitor: MonitorConfig | None = None
+    """None watches nothing."""
     ptx: AnyPath | None = None
     """JSONL of `trainer.data.Sample`: text to stay good at; needed where `ptx_weight` is above 0."""
     save_every: Count = 5

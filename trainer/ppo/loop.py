@@ -8,6 +8,7 @@ from torch import Tensor
 
 from solon.errors import TrainingFailed
 from trainer.config import PPOConfig
+from trainer.monitor.watch import Watch
 from trainer.ppo.advantages import explained_variance, gae, token_rewards, whitened
 from trainer.ppo.kl import kl_estimate
 from trainer.ppo.prices import Prices
@@ -16,17 +17,23 @@ from trainer.ppo.state import Metrics, States
 from trainer.ppo.update import Lesson, Update
 from trainer.trl_run import Progress
 
-Ending = Literal["all steps", "kl"]
+Ending = Literal["all steps", "kl", "alarm"]
 
 
 class PPO:
     """A run over the networks, from wherever its checkpoints leave off."""
 
     def __init__(
-        self, config: PPOConfig, rollouts: Rollouts, update: Update, prices: Prices, states: States | None
+        self,
+        config: PPOConfig,
+        rollouts: Rollouts,
+        update: Update,
+        prices: Prices,
+        states: States | None,
+        watch: Watch | None = None,
     ) -> None:
         self._config, self._rollouts, self._update = config, rollouts, update
-        self._prices, self._states = prices, states
+        self._prices, self._states, self._watch = prices, states, watch
 
     def run(self, progress: Progress) -> Ending:
         """Train to the end; why it ended. `progress` hears of all steps, those before a stop included."""
@@ -34,14 +41,24 @@ class PPO:
         done: Metrics = self._states.restore() if self._states is not None else []
         for number, metrics in enumerate(done, start=1):
             progress(number, config.steps, metrics)
+        if self._watch is not None:
+            self._watch.begin()
         for step in range(len(done), config.steps):
-            if done and _too_far(done[-1], config):
-                return "kl"
+            if ending := self._ending(done):
+                return ending
             done.append(self._step(step))
+            if self._watch is not None:
+                done[-1] |= self._watch.after(step + 1, last=step + 1 == config.steps)
             if self._states is not None and (step + 1) % config.save_every == 0:
                 self._states.save(done)
             progress(step + 1, config.steps, done[-1])
-        return "all steps"
+        return self._ending(done) or "all steps"
+
+    def _ending(self, done: Metrics) -> Ending | None:
+        """Why no step is to follow those that are done; None where one may."""
+        if self._watch is not None and self._watch.stopped:
+            return "alarm"
+        return "kl" if done and _too_far(done[-1], self._config) else None
 
     def _step(self, step: int) -> dict[str, float]:
         """The metrics of one step."""

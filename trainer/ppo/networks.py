@@ -115,12 +115,16 @@ class Networks:
             values = None if self.head is None else batch.spread(self.head(hidden).squeeze(-1).float())
         return Said(logps, spread, values)
 
+    @contextmanager
+    def reference(self) -> Generator[PreTrainedModel]:
+        """The reference: the actor with its adapters switched off, or a frozen copy of what it was."""
+        with self._adapted.disable_adapter() if self._adapted is not None else nullcontext():
+            yield self.actor if self._reference is None else self._reference
+
     @torch.no_grad()
     def reference_logps(self, batch: Batch) -> Tensor:
-        """What the reference says: the adapters switched off, or a frozen copy."""
-        reference = self.actor if self._reference is None else self._reference
-        switched_off = self._adapted.disable_adapter() if self._adapted is not None else nullcontext()
-        with switched_off, _autocast():
+        """What the reference says."""
+        with self.reference() as reference, _autocast():
             return _logps(reference, _hidden(reference, batch), batch, self.config.temperature, False)[0]
 
     def values(self, batch: Batch) -> Tensor:
@@ -146,6 +150,10 @@ class Networks:
         if self.cost_critic is not None:
             found["cost_critic"] = list(_trainable(self.cost_critic))
         return found
+
+    def actor_weights(self) -> dict[str, Tensor]:
+        """What is trained of the actor, by name."""
+        return {name: parameter.data for name, parameter in self.trained()["actor"]}
 
     def publishable(self) -> PreTrainedModel:
         """The actor with its adapters merged. It cannot be trained further."""

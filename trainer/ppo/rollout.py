@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from solon.errors import InvalidInput, TrainingFailed
+from solon.errors import TrainingFailed
 from solon.records import Completion, Prompt
 from solon.seeds import counter_seed
 from trainer.config import PPOConfig
@@ -152,13 +152,3 @@ def by_length(
     """The places in parts of at most `size`, rows of similar length together."""
     order = sorted(places, key=lambda i: (len(rows[i][0]) + len(rows[i][1]), i))
     return [order[start : start + size] for start in range(0, len(order), size)]
-
-
-def require_prompts(prompts: Sequence[Any], read: int) -> None:
-    """Raise InvalidInput where none of the prompts leaves room for a response."""
-    if not prompts:
-        raise InvalidInput(
-            f"none of the {read} prompts leaves room for a response",
-            field="prompts",
-            remedy="raise max_length or lower max_tokens",
-        )

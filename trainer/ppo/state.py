@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from trainer.hardware import device
+from trainer.monitor.watch import Watch
 from trainer.ppo.networks import Networks
 from trainer.ppo.prices import Prices
 from trainer.ppo.rollout import Experience
@@ -26,8 +27,11 @@ Metrics = list[dict[str, float]]
 class States:
     """The checkpoints in a directory."""
 
-    def __init__(self, folder: Path, networks: Networks, update: Update, prices: Prices) -> None:
+    def __init__(
+        self, folder: Path, networks: Networks, update: Update, prices: Prices, watch: Watch | None = None
+    ) -> None:
         self._folder, self._networks, self._update, self._prices = folder, networks, update, prices
+        self._watch = watch
 
     def restore(self) -> Metrics:
         """Put all back as it was after the last checkpoint; the metrics of the steps so far, none of a new run."""
@@ -45,6 +49,8 @@ class States:
         _set_random_state(kept["random"])
         about: dict[str, Any] = json.loads((last / "run.json").read_text(encoding="utf-8"))
         self._prices.restore(about["prices"])
+        if self._watch is not None:
+            self._watch.restore(about["watch"])
         return about["metrics"]
 
     def save(self, metrics: Metrics) -> None:
@@ -57,12 +63,16 @@ class States:
         save_file(weights, scratch / "weights.safetensors")
         optimisers = {name: optimiser.state_dict() for name, optimiser in self._update.optimisers.items()}
         torch.save({"optimisers": optimisers, "random": _random_state()}, scratch / "run.pt")
-        about = {"prices": self._prices.as_state(), "metrics": metrics}
+        about: dict[str, Any] = {"prices": self._prices.as_state(), "metrics": metrics}
+        if self._watch is not None:
+            about["watch"] = self._watch.as_state()
         (scratch / "run.json").write_text(json.dumps(about), encoding="utf-8")
         older = [*self._folder.glob("step-*")]
         scratch.rename(self._folder / name)
         for path in older:
             shutil.rmtree(path)
+        if self._watch is not None:
+            self._watch.settle()
 
     def save_experience(self, experience: Experience, step: int) -> None:
         """Keep what a step (from 0) sampled, and only that."""

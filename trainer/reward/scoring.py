@@ -101,8 +101,17 @@ class Member:
 class RewardModel:
     """A reward model or an ensemble, at work. Rewards are in standard deviations from the mean of the training data."""
 
-    def __init__(self, members: Sequence[Member], encoder: Encoder, how: str = "mean", penalty: float = 0.1) -> None:
+    def __init__(
+        self,
+        members: Sequence[Member],
+        encoder: Encoder,
+        how: str = "mean",
+        penalty: float = 0.1,
+        training_disagreement: float | None = None,
+    ) -> None:
         self.members = tuple(members)
+        self.training_disagreement = training_disagreement
+        """What `disagreement` was on the completions that they were trained on."""
         self._encoder = encoder
         self._how, self._penalty = how, penalty
 
@@ -117,7 +126,7 @@ class RewardModel:
         first = path / about["members"][0]["path"]
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(first), local_files_only=True)
         context = getattr(members[0].model.config, "max_position_embeddings", None) or 1 << 20
-        return cls(members, Encoder(tokenizer, context), how, penalty)
+        return cls(members, Encoder(tokenizer, context), how, penalty, about.get("disagreement"))
 
     def scores(self, items: Sequence[tuple[Prompt, Completion]]) -> list[float | None]:
         """The reward of each completion; None where one cannot be read (empty, too long, with control tokens)."""

@@ -3,18 +3,20 @@
 A service is asked by POST and answers with one score per item, in order:
 
     {"reward": "judge", "items": [{"prompt": {...}, "completion": {...}}, ...]}     `solon.records` as JSON
+    with "against": {...} in an item, its score is the probability that its completion is better than that one
     {"scores": [0.25, null, "failed"]}                   null: does not apply; "failed": could not be scored
 """
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
 from solon.endpoint import Endpoint, RequestRejected, RetryPolicy
 from solon.errors import ModelUnavailable
+from solon.records import Completion, Prompt
 from trainer.config import GateSource, RewardModelSource, RewardSource, ServiceSource
 from trainer.reward.groups import domain_of
 from trainer.reward.scoring import RewardModel
@@ -64,6 +66,14 @@ class Trained:
     def scores(self, items: Sequence[Item]) -> list[float | None]:
         """Rewards in standard deviations; FAILED for a completion that the model cannot read."""
         return [FAILED if score is None else score for score in self.model.scores(items)]
+
+
+def absolute(sources: Sequence[Source]) -> list[Source]:
+    """The sources with scores that can be compared between batches: nothing is whitened."""
+    return [
+        replace(each, source=each.source.model_copy(update={"whiten": False})) if isinstance(each, Gate) else each
+        for each in sources
+    ]
 
 
 @dataclass(frozen=True)
@@ -120,9 +130,14 @@ class Service:
 
     def scores(self, items: Sequence[Item]) -> list[float | None]:
         """One score per item; FAILED for all items of a request that went wrong. Raises ModelUnavailable."""
-        return asyncio.run(self._all(items))
+        return asyncio.run(self._all([_asked(prompt, completion) for prompt, completion in items]))
 
-    async def _all(self, items: Sequence[Item]) -> list[float | None]:
+    def preferences(self, items: Sequence[Item], against: Sequence[Completion]) -> list[float | None]:
+        """P(each item's completion is better than the one of the same place); as above."""
+        rows = [_asked(*item, other) for item, other in zip(items, against, strict=True)]
+        return asyncio.run(self._all(rows))
+
+    async def _all(self, items: Sequence[dict[str, Any]]) -> list[float | None]:
         source = self.source
         endpoint = Endpoint(source.name, source.url, None, source.max_concurrency, source.timeout_s, RetryPolicy())
         parts = [items[i : i + source.batch_size] for i in range(0, len(items), source.batch_size)]
@@ -132,13 +147,9 @@ class Service:
             await endpoint.aclose()
         return [score for scores in found for score in scores]
 
-    async def _some(self, endpoint: Endpoint, items: Sequence[Item]) -> list[float | None]:
-        asked = [
-            {"prompt": prompt.model_dump(mode="json"), "completion": completion.model_dump(mode="json")}
-            for prompt, completion in items
-        ]
+    async def _some(self, endpoint: Endpoint, items: Sequence[dict[str, Any]]) -> list[float | None]:
         try:
-            body = await endpoint.post(self.source.url, {"reward": self.source.name, "items": asked})
+            body = await endpoint.post(self.source.url, {"reward": self.source.name, "items": items})
         except RequestRejected:
             return [FAILED] * len(items)
         try:
@@ -154,3 +165,9 @@ class Service:
                 remedy="answer one score per item, in order",
             )
         return [FAILED if score == "failed" else score for score in scores]
+
+
+def _asked(prompt: Prompt, completion: Completion, against: Completion | None = None) -> dict[str, Any]:
+    """An item as it is sent."""
+    asked = {"prompt": prompt.model_dump(mode="json"), "completion": completion.model_dump(mode="json")}
+    return asked if against is None else asked | {"against": against.model_dump(mode="json")}

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean, pstdev
+from statistics import fmean, pstdev, stdev
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -45,7 +45,9 @@ def run(config: RewardConfig, emit: Emit) -> None:
         measured = _measured(members.differences(), out)
         seconds = round(time.monotonic() - started, 2)
         used = {"train": _pairs(kept), "held_out": _pairs(out), "prompts": len(kept), "dropped": dict(drops)}
-        write_json(scratch / ABOUT, {"members": members.about, "held_out": measured, "pairs": used})
+        about_model = {"members": members.about, "disagreement": members.disagreement()}
+        about_model |= {"held_out": measured, "pairs": used}
+        write_json(scratch / ABOUT, about_model)
         write_json(scratch / "provenance.json", {**facts, "pairs": used, "held_out": measured, "seconds": seconds})
     done = {"pairs": _pairs(kept), "dropped": dict(drops), "metrics": steps.last, "held_out": measured}
     emit("done", output=str(config.output), **done, seconds=seconds)
@@ -65,6 +67,7 @@ class _Members:
         self._config, self._tokenizer, self._kept, self._out = config, tokenizer, kept, out
         self._scratch = scratch
         self._scores: list[list[float]] = []
+        self._standard: list[list[float]] = []
         self.about: list[dict[str, Any]] = []
         """Path, mean and deviation of each member so far."""
 
@@ -92,7 +95,14 @@ class _Members:
         if not deviation > 0:
             raise TrainingFailed("every completion has the same reward", remedy="train longer or label more prompts")
         self.about.append({"path": path, "mean": mean, "deviation": deviation})
+        self._standard.append([(reward - mean) / deviation for reward in rewards])
         self._scores.append(score_all(model, [ids for group in self._out for ids in group.sequences]))
+
+    def disagreement(self) -> float | None:
+        """Mean standard deviation of the members' rewards on what they were trained on; None of one member."""
+        if len(self._standard) < 2:
+            return None
+        return fmean(stdev(each) for each in zip(*self._standard, strict=True))
 
     def differences(self) -> list[float]:
         """r_a - r_b of each held-out comparison, the mean over the members, in the order of the groups."""

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 _SAME_WORK_ELSEWHERE = {"output", "threads", "state", "save_every", "references", "report_to"}
 
@@ -36,6 +36,13 @@ def kept_state(state: Path | None, facts: dict[str, Any]) -> Generator[None]:
 
 
 def _digest(facts: dict[str, Any]) -> str:
-    config = {name: value for name, value in facts["config"].items() if name not in _SAME_WORK_ELSEWHERE}
+    config = _lasting({name: value for name, value in facts["config"].items() if name not in _SAME_WORK_ELSEWHERE})
     work = {"config": config} | {name: facts.get(name) for name in ("base_weights", "data", "rewards", "versions")}
     return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()
+
+
+def _lasting(value: Any) -> Any:
+    """Plain values without the addresses of services, which are served anew for each try."""
+    if isinstance(value, dict):
+        return {name: _lasting(each) for name, each in cast(dict[str, Any], value).items() if name != "url"}
+    return [_lasting(each) for each in cast(list[Any], value)] if isinstance(value, list) else value
