@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
+from sqlalchemy import Engine
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -28,14 +29,18 @@ from api import models as model_routes
 from api.access import Access
 from api.auditor import Auditor
 from api.callers import require_scopes
+from api.gauges import DatabaseGauges
 from api.judging import opened_cache
 from api.libraries import open_store
+from api.observation import Observation
+from api.readiness import Readiness, database_answers, jobs_are_run, judges_answer, schema_is_current
 from api.registry import Models, started
 from api.runner import Command, Runner, align_command
 from api.services import Gate, Services
 from api.store.audits import AuditStore
 from api.store.database import open_database
 from api.store.jobs import JobStore
+from api.traffic import Traffic
 from constitution.editing import Editor
 from solon import __version__
 from solon.settings import Settings
@@ -61,39 +66,29 @@ NOUNS = (
 )
 
 
-def create_app(settings: Settings, *, models: Models | None = None, command: Command = align_command) -> FastAPI:
+def create_app(
+    settings: Settings,
+    *,
+    models: Models | None = None,
+    command: Command = align_command,
+    observation: Observation | None = None,
+) -> FastAPI:
     """The ASGI application; `models` and `command` stand in for real models and real jobs in tests.
+
+    Args:
+        observation: what its requests and model calls are counted and traced by; None: one of its own, without traces.
 
     Raises InvalidInput where the database cannot be opened.
     """
 
     database = open_database(settings.database)
-    store, editor = JobStore(database), Editor(open_store(settings, database))
     access = Access.of(database, settings)
+    observed = observation or Observation(settings.models)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with AsyncExitStack() as stack:
-            stack.callback(database.dispose)
-            served = await stack.enter_async_context(started(settings, models))
-            runner = await stack.enter_async_context(Runner(store, settings, command))
-            gate = Gate(settings.limits.requests_in_flight)
-            cache = stack.enter_context(opened_cache(settings))
-            auditor = await stack.enter_async_context(Auditor(AuditStore(database), settings, served, cache))
-            app.state.services = Services(
-                settings,
-                database,
-                store,
-                editor,
-                runner,
-                served,
-                gate,
-                auditor,
-                cache,
-                access.keys,
-                access.quotas,
-                access.changes,
-            )
+            app.state.services = await _services(stack, settings, database, access, observed, models, command)
             yield
 
     app = FastAPI(
@@ -102,14 +97,58 @@ def create_app(settings: Settings, *, models: Models | None = None, command: Com
         version=__version__,
         lifespan=lifespan,
         responses=problems.RESPONSES,
+        telemetry=observed.telemetry(),
     )
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES)
     access.guard(app)
     # Another Host is a web page that resolves its own name to this machine.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", *settings.hosts])
     app.add_middleware(problems.PlainErrors)
+    app.add_middleware(Traffic, observation=observed, limits=settings.limits)
     problems.install(app)
     for noun in NOUNS:
         app.include_router(noun.router)
     require_scopes(app)
     return app
+
+
+async def _services(
+    stack: AsyncExitStack,
+    settings: Settings,
+    database: Engine,
+    access: Access,
+    observed: Observation,
+    models: Models | None,
+    command: Command,
+) -> Services:
+    """What the routes work with, running until the stack is closed."""
+    stack.callback(database.dispose)
+    store = JobStore(database)
+    connected = started(settings, models, notice=observed.noticing(), observer=observed)
+    served = await stack.enter_async_context(connected)
+    runner = await stack.enter_async_context(Runner(store, settings, command))
+    cache = stack.enter_context(opened_cache(settings))
+    auditor = await stack.enter_async_context(Auditor(AuditStore(database), settings, served, cache))
+    checks = {
+        "database": database_answers(database),
+        "migrations": schema_is_current(database),
+        "jobs": jobs_are_run(lambda: runner.alive),
+    }
+    return Services(
+        settings=settings,
+        database=database,
+        jobs=store,
+        constitutions=Editor(open_store(settings, database)),
+        runner=runner,
+        models=served,
+        gate=Gate(settings.limits.requests_in_flight),
+        auditor=auditor,
+        cache=cache,
+        keys=access.keys,
+        quotas=access.quotas,
+        changes=access.changes,
+        observation=observed,
+        readiness=Readiness(checks | judges_answer(settings, served), settings.probes),
+        gauges=(DatabaseGauges(database),),
+        streams=Gate(settings.limits.event_streams, "as many event streams as the server takes are open"),
+    )

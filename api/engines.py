@@ -23,6 +23,7 @@ from typing import IO, Any, Self
 from solon.breaker import Notice
 from solon.chat import ChatModel, OpenAIChat, RetryPolicy
 from solon.errors import Conflict, InvalidInput, ModelUnavailable
+from solon.exchanges import Nobody, Observer
 from solon.settings import ModelEntry, Settings
 
 _START_S = 300.0  # importing torch on a busy machine takes its time
@@ -32,14 +33,23 @@ _GRACE_S = 10.0
 class Engines:
     """Chat models by registered name. Use as `async with Engines(settings) as engines`."""
 
-    def __init__(self, settings: Settings, *, patience_s: float | None = None, notice: Notice | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        patience_s: float | None = None,
+        notice: Notice | None = None,
+        observer: Observer | None = None,
+    ) -> None:
         """Args:
         patience_s: how long a request waits for a server of somebody else that cannot be reached; None: seconds.
         notice: told when such a server goes away and when it is back.
+        observer: sees each request; None: whoever watches the process.
         """
         self._settings = settings
         self._retry = RetryPolicy(patience_s=patience_s)
         self._notice = notice
+        self._observer = observer
         self._directories: dict[str, Path] = {}
         self._chats: dict[str, ChatModel] = {}
         self._server: LocalServer | None = None
@@ -84,6 +94,7 @@ class Engines:
                 retry=self._retry,
                 notice=self._notice,
                 takes_salt=entry.engine == "vllm",
+                observer=self._observer,
             )
         if entry.engine != "local":
             start = f"solon model serve --engine {entry.engine} {name}"
@@ -94,7 +105,20 @@ class Engines:
             self._server = await self._open.enter_async_context(LocalServer())
         await self._server.load(name, directory)
         # Our own child does not come back when it is gone: nothing to wait for.
-        return OpenAIChat(name, self._server.endpoint, name, None, entry.max_concurrency, entry.timeout_s)
+        limits = (entry.max_concurrency, entry.timeout_s)
+        return OpenAIChat(name, self._server.endpoint, name, None, *limits, observer=self._observer)
+
+    def probed(self, name: str) -> OpenAIChat | None:
+        """A client of the model, not yet open, that makes one attempt and is not counted; None: not running yet."""
+        entry = self._entry(name)
+        if entry.endpoint is not None:
+            where, model, key = entry.endpoint, entry.model or name, entry.api_key()
+        elif name in self._chats and self._server is not None:
+            where, model, key = self._server.endpoint, name, None
+        else:
+            return None
+        once = RetryPolicy(budget_s=0.01)  # over before a second attempt could begin
+        return OpenAIChat(name, where, model, key, 1, entry.timeout_s, retry=once, observer=Nobody())
 
     def _entry(self, name: str) -> ModelEntry:
         if name in self._directories:

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query
@@ -112,7 +112,21 @@ def list_events(
     )
 
 
-@router.get("/{job_id}/events/stream", dependencies=[READ], response_class=EventSourceResponse)
+def _stream_place(services: Use) -> Generator[None]:
+    """A place among the event streams for as long as one is open."""
+    with services.streams.enter():
+        services.observation.metrics.streams.inc()
+        try:
+            yield
+        finally:
+            services.observation.metrics.streams.dec()
+
+
+@router.get(
+    "/{job_id}/events/stream",
+    response_class=EventSourceResponse,
+    dependencies=[READ, Depends(_stream_place, scope="request")],
+)
 async def stream_events(
     job: Found, services: Use, last_event_id: Annotated[int, Header(ge=0)] = 0
 ) -> AsyncIterator[ServerSentEvent]:

@@ -199,5 +199,7 @@ async def _label(
         weights=request.weights,
         max_rows_in_flight=len(rows),
     )
-    async with aclosing(items) as labelled:
-        return [item async for item in labelled]
+    asked = {"solon.constitution": constitution.id, "solon.judge": request.judge or "none", "solon.rows": len(rows)}
+    with services.observation.span("label", asked):
+        async with aclosing(services.observation.counted(items)) as labelled:
+            return [item async for item in labelled]

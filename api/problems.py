@@ -13,6 +13,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.request_ids import REQUEST_ID
 from solon.documents import dotted, place
 from solon.errors import (
     Busy,
@@ -44,6 +45,10 @@ class Problem(BaseModel):
     """What to do."""
     errors: list[dict[str, str | None]] | None = None
     """All that is wrong in the request, each with `field` and `message`."""
+    components: list[dict[str, Any]] | None = None
+    """Of /readyz: what the service needs, each with `name`, `status`, `detail` and `remedy`."""
+    request_id: str | None = None
+    """Stands in the server's log lines about this request."""
 
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -57,7 +62,8 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 def problem(status: int, detail: str = "", *, headers: dict[str, str] | None = None, **members: Any) -> JSONResponse:
     """A problem document with its extension members."""
-    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, **members)
+    named: dict[str, Any] = {"request_id": REQUEST_ID.get()} | members
+    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, **named)
     return JSONResponse(
         body.model_dump(exclude_none=True),
         status_code=status,

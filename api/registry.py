@@ -12,6 +12,7 @@ from api.store.keys import KeyStore
 from api.store.usage import UsageStore
 from solon.breaker import Notice, Outage
 from solon.chat import ChatModel, OpenAIChat
+from solon.exchanges import Observer
 from solon.settings import DEFAULT_PROJECT, Settings
 
 
@@ -86,14 +87,21 @@ def _accounts(settings: Settings) -> Generator[tuple[KeyStore, Quotas] | None]:
 
 
 @asynccontextmanager
-async def started(settings: Settings, models: Models | None = None) -> AsyncGenerator[Models]:
-    """The given models, or engines of our own, for all projects: a server binds them to each."""
+async def started(
+    settings: Settings, models: Models | None = None, *, notice: Notice | None = None, observer: Observer | None = None
+) -> AsyncGenerator[Models]:
+    """The given models, or engines of our own, for all projects: a server binds them to each.
+
+    Args:
+        notice: told when a model server goes away and when it is back.
+        observer: sees each request; None: whoever watches the process.
+    """
     if models is not None:
         yield models
         return
     from api.engines import Engines
 
-    async with Engines(settings) as engines:
+    async with Engines(settings, notice=notice, observer=observer) as engines:
         yield engines
 
 

@@ -1,12 +1,13 @@
 """What the routes work with, made once per server."""
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Generic, Literal, TypeVar
 
 from fastapi import Depends, Query, Request
+from prometheus_client.registry import Collector
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Engine
 
@@ -15,7 +16,9 @@ from api.callers import LOCAL, identity
 from api.judging import ProjectCache
 from api.libraries import open_store
 from api.limits import Quotas
+from api.observation import Observation
 from api.promoted import PromotedModels, in_force, stamp, with_promoted
+from api.readiness import Readiness
 from api.registry import Models, bound
 from api.runner import Runner
 from api.store.changes import ChangeStore
@@ -34,14 +37,15 @@ from solon.settings import Settings
 class Gate:
     """Lets a bounded number of requests in; one more is Busy. Nothing waits in line."""
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, what: str = "as many requests as the server takes are being worked on") -> None:
         self._free = places
+        self._what = what
 
     @contextmanager
     def enter(self) -> Generator[None]:
         """One place for the length of the block; raises Busy where none is free."""
         if self._free <= 0:
-            raise Busy("as many requests as the server takes are being worked on", retry_after_s=2)
+            raise Busy(self._what, retry_after_s=2)
         self._free -= 1
         try:
             yield
@@ -66,6 +70,12 @@ class Services:
     keys: KeyStore
     quotas: Quotas
     changes: ChangeStore
+    observation: Observation
+    readiness: Readiness
+    gauges: Sequence[Collector]
+    """What the database knows, for /metrics."""
+    streams: Gate
+    """Places for event streams."""
     views: "dict[str, Services]" = field(default_factory=dict[str, "Services"])
     """By project."""
     stamps: dict[str, int] = field(default_factory=dict[str, int])

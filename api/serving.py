@@ -7,10 +7,17 @@ from collections.abc import Callable
 import uvicorn
 
 from api.app import create_app
+from api.logs import set_up
+from api.observation import Observation
+from api.redaction import Secrets
 from api.store.database import open_database
 from api.store.keys import KeyStore
+from api.tracing import open_tracing
 from solon.errors import Failed, InvalidInput
 from solon.settings import Settings
+
+_SPARE = 64
+"""Connections beyond the requests that may be open: idle ones, and those that are told that there is no room."""
 
 
 def reachable(host: str, settings: Settings) -> Settings:
@@ -57,11 +64,24 @@ def serve(settings: Settings, host: str, port: int, announce: Callable[[str], No
     listening = _listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listening.getsockname()[1]}"
-    app = create_app(settings)
+    secrets = Secrets.of(settings)
+    set_up(secrets, settings.logs.level, settings.logs.format)
+    tracing = open_tracing(secrets)
+    app = create_app(settings, observation=Observation(settings.models, provider=tracing))
     config = uvicorn.Config(
-        app, log_level="warning", timeout_graceful_shutdown=2, server_header=False, proxy_headers=False
+        app,
+        log_config=None,
+        access_log=False,  # ours has route templates instead of paths, and ids
+        timeout_graceful_shutdown=2,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=settings.limits.requests_open + _SPARE,
     )
-    _Server(config, lambda: announce(address)).run(sockets=[listening])
+    try:
+        _Server(config, lambda: announce(address)).run(sockets=[listening])
+    finally:
+        if tracing is not None:
+            tracing.shutdown()
 
 
 class _Server(uvicorn.Server):

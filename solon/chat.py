@@ -12,6 +12,7 @@ import httpx2
 
 from solon.breaker import Notice
 from solon.endpoint import Endpoint, PromptTooLong, RequestFailed, RequestRejected, RequestTimedOut, RetryPolicy
+from solon.exchanges import Observer, watching
 from solon.records import Message
 from solon.replies import ChatChoice, ChatReply, TokenLogprob, read_reply
 from solon.scoring import ScoreReply, read_score
@@ -84,6 +85,7 @@ class OpenAIChat:
         transport: httpx2.AsyncBaseTransport | None = None,
         notice: Notice | None = None,
         takes_salt: bool = False,
+        observer: Observer | None = None,
     ) -> None:
         """Args:
         endpoint: base URL including the version, such as http://judge:8000/v1.
@@ -92,11 +94,13 @@ class OpenAIChat:
         timeout_s: longest silence while waiting for one answer; connecting has its own limit of 5 s.
         notice: told when the server goes away and when it is back.
         takes_salt: whether the server knows vLLM's `cache_salt`.
+        observer: sees each request; None: whoever watches this process (`solon.exchanges`).
         """
         self._takes_salt = takes_salt
         self._salt: str | None = None
         self.name = name
         self.model = model
+        self._observer = observer or watching()
         self._endpoint = Endpoint(
             name, endpoint, api_key, max_concurrency, timeout_s, retry or RetryPolicy(), transport, notice
         )
@@ -151,22 +155,46 @@ class OpenAIChat:
         if json_schema is not None:
             schema = {"name": "answer", "strict": True, "schema": dict(json_schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
-        answer = await self._endpoint.post(self._endpoint.below("chat/completions"), body)
-        try:
-            return read_reply(answer)
-        except ValueError as error:
-            raise RequestFailed(f"model {self.name!r}: the reply is no chat completion: {error}") from error
+        return await self._chat(body)
+
+    async def choose(self, messages: Sequence[Message], choices: Sequence[str], *, max_tokens: int = 1) -> str:
+        """What the server writes when told to write one of the choices; anything else shows that it ignores that.
+
+        vLLM's `structured_outputs`, which our own server takes as well. A server that does not know the field refuses
+        it or, as vLLM does with the names that the field used to have, ignores it.
+        """
+        body = {
+            "model": self.model,
+            "messages": _turns(messages),
+            "max_tokens": max_tokens,
+            "temperature": 0.0,
+            "structured_outputs": {"choice": list(choices)},
+        }
+        return (await self._chat(body)).choices[0].text
+
+    async def _chat(self, body: dict[str, Any]) -> ChatReply:
+        with self._observer.exchange(self.name, "chat") as exchange:
+            answer = await self._endpoint.post(self._endpoint.below("chat/completions"), body, exchange)
+            try:
+                reply = read_reply(answer)
+            except ValueError as error:
+                raise RequestFailed(f"model {self.name!r}: the reply is no chat completion: {error}") from error
+            exchange.answered(reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens)
+            return reply
 
     async def score(self, messages: Sequence[Message]) -> ScoreReply:
         """See `RewardModel.score`; asks vLLM's `/classify`, which stands beside /v1."""
         body: dict[str, Any] = {"model": self.model, "messages": _turns(messages), "use_activation": False}
         if self._salt is not None:
             body["cache_salt"] = self._salt
-        answer = await self._endpoint.post(self._endpoint.beside("/classify"), body)
-        try:
-            return read_score(answer)
-        except ValueError as error:
-            raise RequestFailed(f"model {self.name!r}: the reply is no reward: {error}") from error
+        with self._observer.exchange(self.name, "score") as exchange:
+            answer = await self._endpoint.post(self._endpoint.beside("/classify"), body, exchange)
+            try:
+                reply = read_score(answer)
+            except ValueError as error:
+                raise RequestFailed(f"model {self.name!r}: the reply is no reward: {error}") from error
+            exchange.answered(reply.prompt_tokens, 0)
+            return reply
 
 
 def _turns(messages: Sequence[Message]) -> list[dict[str, str]]:

@@ -6,10 +6,9 @@ item). No message here names an endpoint or a key.
 """
 
 import asyncio
-import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -19,11 +18,12 @@ import stamina
 from solon import __version__
 from solon.breaker import Breaker, Notice
 from solon.errors import Failed, InvalidInput, ModelUnavailable
+from solon.exchanges import UNSEEN, Exchange
 from solon.lanes import Lanes
 from solon.replies import explanation, retry_after_s
 
-# A retry is this client's business: without a handler, logging's last resort would print each one to the terminal.
-logging.getLogger("stamina").addHandler(logging.NullHandler())
+# A retry is this client's and its observer's business: stamina's own hooks would print each one, on standard output.
+stamina.instrumentation.set_on_retry_hooks([])
 
 _CONNECT_TIMEOUT_S = 5.0
 _RETRIED = frozenset({408, 409, 429, *range(500, 600)})
@@ -121,15 +121,15 @@ class Endpoint:
         """URL of a route below the base URL."""
         return str(self._base) + path
 
-    async def post(self, url: str, body: dict[str, Any]) -> bytes:
-        """The body of the answer, after retries.
+    async def post(self, url: str, body: dict[str, Any], exchange: Exchange = UNSEEN) -> bytes:
+        """The body of the answer, after retries; `exchange` is told of each attempt, and its headers are sent.
 
         Raises:
             ModelUnavailable: no request can succeed now.
             PromptTooLong, RequestTimedOut, RequestFailed: this request failed, others may succeed.
         """
         async with self._slots:
-            return (await self._attempts(url, body)).content
+            return (await self._attempts(url, body, exchange)).content
 
     @property
     def _outage_s(self) -> float:
@@ -137,7 +137,7 @@ class Endpoint:
         patience_s = self._retry.patience_s
         return patience_s if patience_s is not None and self._has_answered else self._retry.budget_s
 
-    async def _attempts(self, url: str, body: dict[str, Any]) -> httpx2.Response:
+    async def _attempts(self, url: str, body: dict[str, Any], exchange: Exchange) -> httpx2.Response:
         started = time.monotonic()
         attempts = 0
         try:
@@ -152,18 +152,22 @@ class Endpoint:
                 with attempt:
                     async with self._breaker.turn(started + self._outage_s) as turn:
                         attempts += 1
-                        response = await self._one(url, body, turn.down)
+                        exchange.attempted()
+                        response = await self._one(url, body, exchange.headers, turn.down)
                     return response.raise_for_status()
         except httpx2.HTTPError as error:
             times = "1 attempt" if attempts == 1 else f"{attempts} attempts"
             self._give_up(error, f"after {times} in {time.monotonic() - started:.1f} s")
         raise AssertionError("retry_context ends by returning or raising")
 
-    async def _one(self, url: str, body: dict[str, Any], down: Callable[[], None]) -> httpx2.Response:
+    async def _one(
+        self, url: str, body: dict[str, Any], headers: Mapping[str, str], down: Callable[[], None]
+    ) -> httpx2.Response:
         """One attempt; `down` is called where it found no server."""
         try:
             timeout = {"timeout": self._timeout}
-            request = httpx2.Request("POST", url, headers=self._headers, json=body, extensions=timeout)
+            sent = {**headers, **self._headers}
+            request = httpx2.Request("POST", url, headers=sent, json=body, extensions=timeout)
             response = await self._transport.handle_async_request(request)  # a client's redirects, cookies and
             response.request = request  # proxies are not wanted here, and its layers cost more than the request
             await response.aread()

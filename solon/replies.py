@@ -39,6 +39,8 @@ class ChatReply:
     choices: tuple[ChatChoice, ...]
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the prompt's, those that the server found in its prefix cache."""
 
 
 class _TopLogprob(BaseModel):
@@ -66,9 +68,14 @@ class _Choice(BaseModel):
     logprobs: _Logprobs | None = None
 
 
+class _PromptDetails(BaseModel):
+    cached_tokens: int | None = None
+
+
 class _UsageCount(BaseModel):
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    prompt_tokens_details: _PromptDetails | None = None
 
 
 class _Body(BaseModel):
@@ -85,7 +92,9 @@ def read_reply(body: bytes) -> ChatReply:
         raise ValueError(where) from error
     usage = reply.usage or _UsageCount()
     choices = tuple(_choice(choice) for choice in sorted(reply.choices, key=lambda choice: choice.index))
-    return ChatReply(choices, usage.prompt_tokens, usage.completion_tokens)
+    details = usage.prompt_tokens_details
+    cached = details.cached_tokens if details is not None else None
+    return ChatReply(choices, usage.prompt_tokens, usage.completion_tokens, cached or 0)
 
 
 def _choice(choice: _Choice) -> ChatChoice:

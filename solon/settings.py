@@ -195,6 +195,31 @@ class Limits(Part):
     audits_running: int = Field(default=2, ge=0)
     """Audits at one time; one more is answered 429."""
     rows_per_audit: int = Field(default=1000, ge=1)
+    requests_open: int = Field(default=512, ge=1)
+    """Requests of all kinds that may be open, event streams among them; one more is answered 503."""
+    event_streams: int = Field(default=64, ge=0)
+    """Event streams that may be open; one more is answered 429."""
+    client_timeout_s: float = Field(default=30.0, gt=0)
+    """How long a client may take to send the next part of a body, or to take the next part of an answer."""
+
+
+class Logs(Part):
+    """What the service says on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+    """auto: coloured lines on a terminal, JSON otherwise."""
+
+
+class Probes(Part):
+    """How /readyz looks at what the service needs."""
+
+    judges: bool = True
+    """Whether each judge is asked for one token under a constraint."""
+    timeout_s: float = Field(default=5.0, gt=0)
+    """How long each thing may take to answer."""
+    kept_s: float = Field(default=10.0, ge=0)
+    """How long an answer stands before it is asked for again."""
 
 
 class Publishing(Part):
@@ -234,6 +259,8 @@ class Settings(Part):
     vllm: str = "vllm"
     """The vllm command; vLLM lives in an environment of its own."""
     limits: Limits = Limits()
+    logs: Logs = Logs()
+    probes: Probes = Probes()
     models: dict[ModelName, ModelEntry] = Field(default_factory=dict)
 
     @model_validator(mode="before")

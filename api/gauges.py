@@ -1,0 +1,68 @@
+"""What only the database knows, read at each scrape: jobs and audits by state, how long the queue has waited, cost."""
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.store.audits import AuditStatus
+from api.store.jobs import JobStatus
+from api.store.tables import AuditRow, JobRow
+
+FAMILIES: Final = ("solon_jobs", "solon_audits", "solon_jobs_queued", "solon_job_queue_seconds", "solon_database_up")
+
+
+class DatabaseGauges(Collector):
+    """A few indexed queries; a database that does not answer is `solon_database_up 0` and nothing else."""
+
+    def __init__(self, database: Engine) -> None:
+        self._database = database
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing is asked of the database at registration."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauges as they are now."""
+        up = GaugeMetricFamily("solon_database_up", "1 where the database answers.")
+        try:
+            found = list(self._found())
+        except SQLAlchemyError:
+            up.add_metric([], 0)
+            yield up
+            return
+        up.add_metric([], 1)
+        yield up
+        yield from found
+
+    def _found(self) -> Iterator[Metric]:
+        with self._database.connect() as connection:
+            jobs, audits = (_counts(connection, table) for table in (JobRow, AuditRow))
+            oldest = connection.scalar(
+                select(func.min(JobRow.created_at)).where(JobRow.status == JobStatus.QUEUED.value)
+            )
+        yield _by_state("solon_jobs", "Jobs by state.", {state.value: jobs.get(state.value, 0) for state in JobStatus})
+        states = {state.value: audits.get(state.value, 0) for state in AuditStatus}
+        yield _by_state("solon_audits", "Audits by state.", states)
+        queued = GaugeMetricFamily("solon_jobs_queued", "Jobs that wait for a worker.")
+        queued.add_metric([], jobs.get(JobStatus.QUEUED.value, 0))
+        yield queued
+        waited = GaugeMetricFamily("solon_job_queue_seconds", "How long the job that has waited longest has waited.")
+        waited.add_metric([], max(0.0, time.time() - oldest) if oldest is not None else 0.0)
+        yield waited
+
+
+def _counts(connection: Connection, table: type[JobRow] | type[AuditRow]) -> dict[str, int]:
+    rows = connection.execute(select(table.status, func.count()).group_by(table.status))
+    return {row[0]: row[1] for row in rows}
+
+
+def _by_state(name: str, text: str, counts: dict[str, int]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=["state"])
+    for state, count in counts.items():
+        family.add_metric([state], count)
+    return family
