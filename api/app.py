@@ -19,6 +19,7 @@ from api import (
     preferences,
     problems,
     projects,
+    reference,
     rewards,
     stored_preferences,
     trial_routes,
@@ -98,6 +99,7 @@ def create_app(
         lifespan=lifespan,
         responses=problems.RESPONSES,
         telemetry=observed.telemetry(),
+        generate_unique_id_function=reference.operation_id,
     )
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES)
     access.guard(app)
@@ -109,6 +111,7 @@ def create_app(
     for noun in NOUNS:
         app.include_router(noun.router)
     require_scopes(app)
+    reference.install(app)
     return app
 
 

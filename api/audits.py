@@ -15,7 +15,7 @@ from api.judging import check_judge
 from api.preferences import PromptIn, Strict, rows_of
 from api.services import Page, Paging, Services, Use
 from api.store.audits import StoredAudit
-from constitution.document import Constitution, load_published
+from constitution.document import Constitution
 from solon.errors import InvalidInput
 from solon.rows import Row
 from solon.settings import ModelName
@@ -31,7 +31,7 @@ class AuditIn(Strict):
     kind: Literal["judge"] = "judge"
     judge: ModelName
     constitution: Annotated[str, Field(min_length=1, max_length=100)]
-    """Published id, or `id@version`."""
+    """Published id, `id@version` or `id@label`."""
     prompts: Annotated[list[PromptIn], Field(max_length=100_000)] = Field(default_factory=list[PromptIn])
     """Rows of two completions with people's verdicts; none: the constitution's cases."""
     attacks: bool = True
@@ -45,7 +45,7 @@ class AuditIn(Strict):
 @router.post("", status_code=202, dependencies=[LABEL])
 async def create_audit(request: AuditIn, services: Use, idempotency_key: IdempotencyKey = None) -> StoredAudit:
     """Begin an audit; the same Idempotency-Key and body give the same audit, however often they are sent."""
-    constitution = load_published(request.constitution)
+    constitution = await services.constitution(request.constitution)
     rows = _rows(request, constitution, services)
     auditor = services.auditor
     auditor.require_room()

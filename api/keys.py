@@ -8,8 +8,9 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
 from api.callers import ADMIN, Caller, Identity, KeyScope
+from api.paging import cut
 from api.preferences import Strict
-from api.services import Page, Use
+from api.services import Page, Paging, Use
 from api.store.keys import Key, KeyRequest, NewKey
 from solon.errors import Forbidden, InvalidInput
 from solon.settings import ProjectId
@@ -32,6 +33,13 @@ class KeyIn(Strict):
     """Unix time in seconds; null: never."""
 
 
+class KeyQuery(Paging):
+    """Whose keys, and which page of them."""
+
+    project: ProjectId | None = None
+    """Null: the caller's."""
+
+
 @router.post("", status_code=201, dependencies=[ADMIN])
 async def create_key(body: KeyIn, services: Use, caller: Caller, response: Response) -> NewKey:
     """Make a key. The answer is the one place where it can be read; the service keeps only its SHA-256."""
@@ -50,13 +58,13 @@ async def create_key(body: KeyIn, services: Use, caller: Caller, response: Respo
 
 
 @router.get("", dependencies=[ADMIN])
-async def list_keys(services: Use, caller: Caller, project: Annotated[ProjectId | None, Query()] = None) -> Page[Key]:
+async def list_keys(services: Use, caller: Caller, query: Annotated[KeyQuery, Query()]) -> Page[Key]:
     """The keys of the caller's project, or for an operator those of `project`; revoked ones too."""
-    wanted = project or caller.project
+    wanted = query.project or caller.project
     if wanted != caller.project and KeyScope.OPERATOR not in caller.scopes:
         raise Forbidden("keys of another project need the scope operator", remedy="leave out `project`")
     keys = await asyncio.to_thread(lambda: services.keys.keys(project=wanted))
-    return Page(data=keys, first_id=keys[0].id if keys else None, last_id=keys[-1].id if keys else None)
+    return cut(sorted(keys, key=lambda key: key.id), query, lambda key: key.id)
 
 
 @router.get("/{id}", dependencies=[ADMIN])

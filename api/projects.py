@@ -3,18 +3,20 @@
 import asyncio
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
+from api.answers import Keyed
 from api.callers import OPERATOR, READ
+from api.paging import cut
 from api.preferences import Strict
-from api.services import Page, Use
+from api.services import NamePaging, Page, Use
 from api.store.keys import Project
 from api.store.usage import period_of
 from solon.records import Record
 from solon.settings import ProjectId, Quota
 
-router = APIRouter(prefix="/v1", tags=["access"])
+router = APIRouter(prefix="/v1", tags=["access"], route_class=Keyed)
 
 Id = Annotated[str, Path(alias="id", pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 
@@ -64,10 +66,10 @@ async def create_project(body: ProjectIn, services: Use, response: Response) -> 
 
 
 @router.get("/projects", dependencies=[OPERATOR])
-async def list_projects(services: Use) -> Page[Project]:
+async def list_projects(services: Use, paging: Annotated[NamePaging, Query()]) -> Page[Project]:
     """All projects by id."""
     found = await asyncio.to_thread(services.keys.projects)
-    return Page(data=found, first_id=found[0].id if found else None, last_id=found[-1].id if found else None)
+    return cut(sorted(found, key=lambda project: project.id), paging, lambda project: project.id)
 
 
 @router.get("/projects/{id}", dependencies=[OPERATOR])

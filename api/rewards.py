@@ -11,7 +11,7 @@ from api.judging import open_judge
 from api.preferences import PromptIn, Strict, check_row, rows_of
 from api.rule_work import asker, row_values, score_values
 from api.services import Page, Services, Use
-from constitution.document import Constitution, load_published
+from constitution.document import Constitution
 from critic.concurrency import together
 from critic.rules import RuleSet
 from critic.rules.scoring import score_row
@@ -26,7 +26,7 @@ class RewardsRequest(Strict):
     """Completions to score."""
 
     constitution: Annotated[str, Field(min_length=1, max_length=100)]
-    """Published id, or `id@version`."""
+    """Published id, `id@version` or `id@label`."""
     judge: ModelName | None = None
     """Answers the rules' questions; null leaves them unanswered."""
     prompts: Annotated[list[PromptIn], Field(min_length=1)]
@@ -46,7 +46,7 @@ class Rewarded(Strict):
 @router.post("", dependencies=[LABEL])
 async def create_rewards(request: RewardsRequest, services: Use) -> Page[Rewarded]:
     """The rules' reward of each completion."""
-    constitution = load_published(request.constitution)
+    constitution = await services.constitution(request.constitution)
     rows = rows_of(request.prompts, services.settings.limits.prompts_per_request)
     for index, row in enumerate(rows):
         check_row(row, f"prompts.{index}", constitution, None)
