@@ -113,7 +113,7 @@ def _shortened(value: Any) -> Any:
 
 async def tour(record: Recorder, folder: Path) -> None:
     """Every route once, in an order that makes sense."""
-    for path in ("/livez", "/readyz", "/health"):
+    for path in ("/livez", "/readyz", "/health", "/metrics"):
         await record("GET", path)
     await _constitutions(record)
     pair = await _preferences(record)

@@ -19,9 +19,14 @@ from tests.integration.test_openapi import document
 EXAMPLES = Path(reference.__file__).with_name("examples.json")
 
 
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The OpenAPI document."""
+    return document(tmp_path_factory.mktemp("document"))
+
+
 @pytest.mark.slow
-async def test_a_tour_of_every_route_succeeds_and_is_what_the_examples_show(tmp_path: Path):
-    described = document(tmp_path)
+async def test_a_tour_of_every_route_succeeds_and_is_what_the_examples_show(tmp_path: Path, described: dict[str, Any]):
     async with service(tmp_path, models()) as client:
         record = Recorder(client, described)
         await tour(record, tmp_path)
@@ -36,8 +41,7 @@ async def test_a_tour_of_every_route_succeeds_and_is_what_the_examples_show(tmp_
         assert shapes(shown[name]["request"]) == shapes(example["request"]), name
 
 
-def test_every_request_and_answer_has_an_example_that_fits_its_schema(tmp_path: Path):
-    described = document(tmp_path)
+def test_every_request_and_answer_has_an_example_that_fits_its_schema(described: dict[str, Any]):
     for where, operation in operations(described):
         for content in operation.get("requestBody", {}).get("content", {}).values():
             check(described, content, f"request of {where}")
@@ -49,26 +53,25 @@ def test_every_request_and_answer_has_an_example_that_fits_its_schema(tmp_path: 
                 check(described, content, f"answer of {where}")
 
 
-def test_operations_have_short_names_and_groups_and_their_parameters_are_described(tmp_path: Path):
-    named = [operation["operationId"] for _, operation in operations(document(tmp_path))]
+def test_operations_have_short_names_and_groups_and_their_parameters_are_described(described: dict[str, Any]):
+    named = [operation["operationId"] for _, operation in operations(described)]
     assert len(set(named)) == len(named)
     assert all(len(name) <= 30 for name in named)
-    for where, operation in operations(document(tmp_path)):
+    for where, operation in operations(described):
         assert operation["summary"], where
         assert operation["tags"], where
 
 
-def test_every_post_that_makes_or_asks_something_takes_an_idempotency_key(tmp_path: Path):
+def test_every_post_that_makes_or_asks_something_takes_an_idempotency_key(described: dict[str, Any]):
     verbs = ("cancel", "pause", "resume", "validate")
     secret = ("POST /v1/keys",)  # an answer that holds a key is not kept
-    for where, operation in operations(document(tmp_path)):
+    for where, operation in operations(described):
         if where.startswith("POST") and not where.endswith((*verbs, *secret)):
             names = {parameter["name"].lower() for parameter in operation.get("parameters", ())}
             assert "idempotency-key" in names, where
 
 
-def test_every_list_is_paged_in_one_way(tmp_path: Path):
-    described = document(tmp_path)
+def test_every_list_is_paged_in_one_way(described: dict[str, Any]):
     for where, operation in operations(described):
         schema = answer_schema(described, operation)
         if schema.get("properties", {}).get("object", {}).get("const") != "list" or not where.startswith("GET"):
