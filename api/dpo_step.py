@@ -15,8 +15,9 @@ class DPO:
     """Writes the model directories `model` and, where it is wanted, `control`."""
 
     def inputs(self, step: DPOStep, run: Run) -> dict[str, str]:
-        """Policy and pairs."""
-        return {"policy": run.policy_digest(), "pairs": run.artifacts["pairs"].digest}
+        """Policy and pairs, and the reference where it is another."""
+        found = {"policy": run.policy_digest(), "pairs": run.artifacts["pairs"].digest}
+        return found | ({"reference": run.base_digest()} if step.reference == "base" else {})
 
     async def do(self, step: DPOStep, run: Run, folder: Path, ticks: Ticks) -> Outcome:
         """The trained models; the two trainings share the machine's cores."""
@@ -34,11 +35,12 @@ class DPO:
 
 def _config(step: DPOStep, run: Run, output: Path, trainings: int) -> DPOConfig:
     return DPOConfig(
-        **step.model_dump(exclude={"type", "control", "lora"}),
+        **step.model_dump(exclude={"type", "control", "lora", "reference"}),
         lora=step.lora,
         type="dpo",
         model=run.policy_path(),
         pairs=run.artifacts["pairs"].path,
+        reference=run.base_path() if step.reference == "base" else None,
         output=output,
         state=run.unfinished(output.parent) / output.name,
         # Two trainings of a small model at one thread each are faster than one after the other at two.

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from api.recipe_parts import Part, RewardModelTerm, RewardTerm, require_each_once
+from trainer.config import DPOMethod
 
 
 class BestOfNStep(Part):
@@ -72,3 +73,15 @@ class EvaluateProfilesStep(Part):
     """Of one completion."""
     judged: bool = True
     """Whether the judge compares what is written under a profile with what is written under none, by the profile."""
+
+
+class SPINStep(DPOMethod):
+    """Self-play fine-tuning (arXiv:2401.01335): the policy learns to tell the demonstrations of the last `sft` step
+    from its own samples to the same prompts, until it cannot; then it ends its rounds."""
+
+    type: Literal["spin"]
+    temperature: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
+    max_tokens: Annotated[int, Field(ge=1, le=32768)] = 160
+    """Of one sample."""
+    held_out: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    """Share of the prompts that no round trains on: there it is measured whether demonstrations can be told apart."""

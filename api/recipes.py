@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from api.iterated_steps import BestOfNStep, ConditionStep, EvaluateProfilesStep
+from api.iterated_steps import BestOfNStep, ConditionStep, EvaluateProfilesStep, SPINStep
 from api.recipe_parts import (
     JudgeTerm,
     Part,
@@ -127,6 +127,9 @@ class DPOStep(DPOMethod):
     """Direct preference optimisation on the pairs of the last `label` step."""
 
     type: Literal["dpo"]
+    reference: Literal["start", "base"] = "start"
+    """What the policy is held close to: itself as the step begins, so that each of several rounds may move it, or the
+    policy that the recipe names, so that all rounds together stay close to it."""
     control: bool = False
     """Also train the same policy on the same pairs with shuffled labels, so that the evaluation has a control."""
 
@@ -234,6 +237,7 @@ AnyStep = (
     | BestOfNStep
     | ConditionStep
     | EvaluateProfilesStep
+    | SPINStep
 )
 """What is done in one go."""
 SINGLE_TYPES: tuple[str, ...] = tuple(get_args(step.model_fields["type"].annotation)[0] for step in get_args(AnyStep))
@@ -370,7 +374,9 @@ def _needed(step: Any) -> tuple[str, ...]:
         case PPOStep() | BestOfNStep() if any(models_of(term) for term in step.terms):
             return ("reward_model",)
         case EvaluateStep():
-            return ("dpo", "kto", "ppo", "sft")
+            return ("dpo", "kto", "ppo", "sft", "spin")
+        case SPINStep():
+            return ("sft",)
         case EvaluateProfilesStep():
             return ("condition",)
         case _:

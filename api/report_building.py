@@ -47,8 +47,8 @@ def build_report(run: Run, evidence: Evidence) -> Report:
     """The report; behaviour is read where the oracle knows the prompts, rewards where the constitution has rules."""
     readings = _readings(evidence) if is_agora(run.recipe.prompts.eval) else {}
     behaviours = {side: behaviour(found, evidence.texts(side)) for side, found in readings.items()}
-    method = (run.latest_name("dpo", "kto", "ppo", "sft") or "").partition("-")[2]
-    trained, labelled = run.latest("dpo", "kto", "reward_model"), run.latest("label", "critique_revision")
+    method = (run.latest_name("dpo", "kto", "ppo", "sft", "spin") or "").partition("-")[2]
+    trained, labelled = run.latest("dpo", "kto", "spin", "reward_model"), run.latest("label", "critique_revision")
     pairs = list(read_pairs(run.artifacts["pairs"].path)) if "pairs" in run.artifacts else []
     curves = {"after": "model", "control": "control"}
     divergence = evidence.divergences["after"]

@@ -123,7 +123,11 @@ class Run:
     def policy_path(self) -> Path:
         """Directory of the same."""
         made = self.artifacts.get("model")
-        return self.settings.model(self.recipe.policy, "policy").directory() if made is None else made.path
+        return self.base_path() if made is None else made.path
+
+    def base_path(self) -> Path:
+        """Directory of the policy that the recipe begins with."""
+        return self.settings.model(self.recipe.policy, "policy").directory()
 
     def policy_digest(self) -> str:
         """Digest of the same."""

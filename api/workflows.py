@@ -40,6 +40,7 @@ from api.recipes import Recipe, RoundsStep
 from api.registry import Models, opened
 from api.reward_step import RewardModel
 from api.sft_step import SFT
+from api.spin_step import SPIN
 from api.steps import AnyStep, Artifact, Run, Ticks, Work
 from constitution.weighting import weighted
 from critic.recall import Texts
@@ -60,6 +61,7 @@ WORK: dict[str, Work] = {
     "best_of_n": BestOfN(),
     "condition": Condition(),
     "evaluate_profiles": EvaluateProfiles(),
+    "spin": SPIN(),
     "evaluate": Evaluate(),
 }
 

@@ -72,6 +72,22 @@ def divergence(
     return Divergence(fmean(k1), _standard_error(k1), fmean(k3), _standard_error(k3), len(rows), tokens)
 
 
+def log_likelihoods(
+    model: PreTrainedModel, samples: Sequence[tuple[list[int], list[int]]], *, batch_size: int = 32
+) -> list[float]:
+    """ln p(completion | prompt) in nats of each (prompt ids, completion ids), in order."""
+    where = device()
+    model = model.eval().to(where)  # pyright: ignore[reportArgumentType]
+    order = sorted(range(len(samples)), key=lambda i: len(samples[i][0]) + len(samples[i][1]))
+    found = [0.0] * len(samples)
+    for start in range(0, len(order), batch_size):
+        places = order[start : start + batch_size]
+        ids, mask = _batch([samples[i] for i in places], where)
+        for place, nats in zip(places, completion_logps(model, ids, mask).sum(1).tolist(), strict=True):
+            found[place] = nats
+    return found
+
+
 def _standard_error(values: Sequence[float]) -> float | None:
     return stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
 

@@ -18,8 +18,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl.trainer.dpo_config import DPOConfig as TRLConfig
 from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
 
-from solon.errors import TrainingFailed
-from trainer import adapters, processes
+from solon.errors import InvalidInput, TrainingFailed
+from trainer import adapters, checkpoint, processes
 from trainer.batches import OwnBatches
 from trainer.config import DPOConfig
 from trainer.config.dpo import SOFT_LOSSES
@@ -93,15 +93,29 @@ class SoftDPOTrainer(OwnBatches, DPOTrainer):
     def _score_references(self, dataset: datasets.Dataset) -> dict[str, Tensor]:
         """Each process scores every n-th batch; all have all of it afterwards."""
         starts = range(0, len(dataset), _REFERENCE_BATCH)
+        reference = self._reference()
         own: dict[int, tuple[Tensor, Tensor]] = {}
         for number in list(range(len(starts)))[processes.rank() :: processes.count()]:
             rows = [dataset[i] for i in range(starts[number], min(starts[number] + _REFERENCE_BATCH, len(dataset)))]
             batch = self._prepare_inputs(self.data_collator(rows))
-            chosen, rejected = self.compute_ref_log_probs(self.model, batch)
+            chosen, rejected = self.compute_ref_log_probs(reference, batch)
             own[number] = (chosen.float().cpu(), rejected.float().cpu())
         scored = {number: found for part in processes.gathered(own) for number, found in part.items()}
         chosen, rejected = zip(*(scored[number] for number in range(len(starts))), strict=True)
         return {"ref_chosen_logps": torch.cat(chosen), "ref_rejected_logps": torch.cat(rejected)}
+
+    def _reference(self) -> Any:
+        """The configured reference, else the policy, which is as it begins when this is asked."""
+        if self._config.reference is None:
+            return self.model
+        reference, _ = checkpoint.load(self._config.reference, "reference")
+        if reference.config.vocab_size != cast(Any, self.model).config.vocab_size:
+            raise InvalidInput(
+                "policy and reference have different vocabularies",
+                field="reference",
+                remedy="take an earlier state of the same model",
+            )
+        return reference.eval()
 
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Reference log-probabilities of chosen and rejected, each [pair], in nats; adapters are switched off."""
@@ -220,7 +234,9 @@ def _references(config: DPOConfig, dataset: datasets.Dataset) -> References:
     if config.references is None:
         return References(None, "")
     columns = (dataset[name][:] for name in ("prompt_ids", "chosen_ids", "rejected_ids"))
-    return References(config.references, digest(config.model, list(zip(*columns, strict=True)), "pairs"))
+    return References(
+        config.references, digest(config.reference or config.model, list(zip(*columns, strict=True)), "pairs")
+    )
 
 
 def make_trainer(
@@ -231,7 +247,8 @@ def make_trainer(
     scratch: Path,
     progress: Progress,
 ) -> SoftDPOTrainer:
-    """A trainer that is ready to run: reference log-probabilities are computed here, from `model` as it is."""
+    """A trainer that is ready to run: reference log-probabilities are computed here, from `model` as it is, or from the
+    configured reference."""
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     dataset = as_dataset(pairs)

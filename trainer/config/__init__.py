@@ -14,6 +14,7 @@ from trainer.config.child import Child
 from trainer.config.dpo import DPOConfig, DPOMethod
 from trainer.config.kl import KLConfig
 from trainer.config.kto import KTOConfig, KTOMethod
+from trainer.config.likelihood import LikelihoodConfig
 from trainer.config.monitor import MonitorConfig, MonitorSettings
 from trainer.config.ppo import PPOConfig, PPOMethod
 from trainer.config.reward import RewardConfig, RewardMethod
@@ -30,6 +31,7 @@ __all__ = [
     "KLConfig",
     "KTOConfig",
     "KTOMethod",
+    "LikelihoodConfig",
     "MonitorConfig",
     "MonitorSettings",
     "PPOConfig",
@@ -47,7 +49,7 @@ __all__ = [
     "read_config",
 ]
 
-AnyConfig = SFTConfig | RewardConfig | PPOConfig | DPOConfig | KTOConfig | KLConfig | ScoreConfig
+AnyConfig = SFTConfig | RewardConfig | PPOConfig | DPOConfig | KTOConfig | KLConfig | ScoreConfig | LikelihoodConfig
 
 TrainConfig = Annotated[AnyConfig, Field(discriminator="type")]
 """Any configuration that `python -m trainer.run` accepts."""

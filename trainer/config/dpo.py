@@ -80,7 +80,9 @@ class DPOConfig(DPOMethod, Resumable):
 
     type: Literal["dpo"]
     model: AnyPath
-    """Hugging Face directory of the policy; it is also the reference."""
+    """Hugging Face directory of the policy."""
+    reference: AnyPath | None = None
+    """Hugging Face directory of the reference, which shares the tokenizer; None: the policy as it begins."""
     pairs: AnyPath
     """Labelled pairs, JSONL or Parquet as written by `solon.datasets`."""
     shuffle_labels: bool = False

@@ -26,6 +26,8 @@ def run(config: DPOConfig, emit: Emit) -> None:
         require(pairs, len(rows), "pairs", drops, "label more prompts")
         emit("phase", name="train", pairs=len(pairs), dropped=dict(drops))
         facts = provenance(config, model=config.model, data=config.pairs)
+        if config.reference is not None:
+            facts["reference_weights"] = checkpoint.weights_digests(config.reference)
         with kept_state(config.state, facts), curve(scratch / "metrics.jsonl", emit) as steps:
             trained = dpo.train(config, model, tokenizer, pairs, scratch, steps)
         adapters.publish(trained, tokenizer, config.lora, config.model, scratch)

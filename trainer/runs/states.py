@@ -37,7 +37,8 @@ def kept_state(state: Path | None, facts: dict[str, Any]) -> Generator[None]:
 
 def _digest(facts: dict[str, Any]) -> str:
     config = _lasting({name: value for name, value in facts["config"].items() if name not in _SAME_WORK_ELSEWHERE})
-    work = {"config": config} | {name: facts.get(name) for name in ("base_weights", "data", "rewards", "versions")}
+    names = ("base_weights", "reference_weights", "data", "rewards", "versions")
+    work = {"config": config} | {name: facts.get(name) for name in names}
     return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()
 
 

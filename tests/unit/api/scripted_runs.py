@@ -17,7 +17,7 @@ from solon.documents import override, validated
 from solon.errors import TrainingFailed
 from solon.fakes import Call, ScriptedChat, keyword_judge, keyword_score, text_reply
 from solon.settings import Settings
-from trainer.config import AnyConfig, KLConfig, ScoreConfig
+from trainer.config import AnyConfig, KLConfig, LikelihoodConfig, ScoreConfig
 from trainer.data import read_samples
 
 RECIPE: dict[str, Any] = {
@@ -66,6 +66,8 @@ class Trainer:
         self.fails = fails
         self.reward: Callable[[str], float | str | None] = keyword_score(["good"], ["bad"])
         """Of the reward model."""
+        self.nats: Callable[[str, str], float] = lambda name, text: 0.0
+        """ln p of a text under the model of this name, for likelihoods."""
 
     async def __call__(self, config: AnyConfig, where: Path, progress: Progress) -> dict[str, Any]:
         """The fields of a `done` event."""
@@ -86,6 +88,13 @@ class Trainer:
         told = config.model_dump(
             mode="json", exclude={"output", "pairs", "model", "rows", "prompts", "rewards", "state", "references"}
         )
+        if isinstance(config, LikelihoodConfig):
+            nats = [
+                {name: self.nats(name, s.completion.text) for name in config.models}
+                for s in read_samples(config.samples)
+            ]
+            (config.output / "likelihoods.jsonl").write_text("".join(json.dumps(each) + "\n" for each in nats))
+            return {"samples": len(nats)}
         (config.output / "config.json").write_text(json.dumps(told))
         (config.output / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n')
         return {"pairs": 3, "dropped": {}, "metrics": {"loss": 0.5}}

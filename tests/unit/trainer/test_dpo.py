@@ -161,3 +161,32 @@ def test_each_epoch_has_an_order_of_its_own():
     assert first == list(sampler)
     sampler.set_epoch(1)
     assert first != list(sampler)
+
+
+def test_demonstrations_that_are_the_samples_have_no_gradient(chat_model: Path, pairs: list[TokenPair], tmp_path: Path):
+    """SPIN's fixed point: what is chosen is what is rejected."""
+    trainer = _trainer(chat_model, [replace(pair, rejected_ids=pair.chosen_ids) for pair in pairs], tmp_path)
+    _disturb(trainer)
+    loss = trainer.compute_loss(trainer.model, _batch(trainer))
+    loss.backward()
+    gradients = [parameter.grad for parameter in trainer.model.parameters() if parameter.grad is not None]
+    assert loss.item() == pytest.approx(math.log(2))
+    assert gradients
+    assert max(gradient.abs().max().item() for gradient in gradients) < 1e-6
+
+
+def test_the_reference_may_be_another_model(chat_model: Path, pairs: list[TokenPair], tmp_path: Path):
+    model, tokenizer = checkpoint.load(chat_model, "model")
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.02)
+    model.save_pretrained(tmp_path / "moved")
+    tokenizer.save_pretrained(tmp_path / "moved")
+    own = _trainer(tmp_path / "moved", pairs, tmp_path / "a")
+    base = _trainer(tmp_path / "moved", pairs, tmp_path / "b", reference=chat_model)
+    plain = _trainer(chat_model, pairs, tmp_path / "c")
+    assert base.train_dataset["ref_chosen_logps"][:] == pytest.approx(plain.train_dataset["ref_chosen_logps"][:])
+    assert base.train_dataset["ref_chosen_logps"][:] != pytest.approx(own.train_dataset["ref_chosen_logps"][:])
+    before = checkpoint.load(tmp_path / "moved", "model")[0].state_dict()
+    assert all(torch.equal(value, before[name]) for name, value in base.model.state_dict().items())
