@@ -11,6 +11,7 @@ from api import prompts
 from api.judging import check_judge, open_judge
 from api.labelling import LabelRequest
 from api.libraries import load_constitution
+from api.named_files import located
 from api.recipes import BestOfNStep, CritiqueRevisionStep, DPOStep, EvaluateStep, LabelStep, PPOStep, Recipe
 from api.steps import AnyStep
 from api.store.judgements import JudgementStore
@@ -155,7 +156,7 @@ class _Recipe:
 
     def _train(self) -> list[Row]:
         chosen = self.recipe.prompts
-        return prompts.rows(prompts.prompts(chosen.train, chosen.limit, self.recipe.seed))
+        return prompts.rows(prompts.prompts(located(chosen.train, self.settings), chosen.limit, self.recipe.seed))
 
     async def _label(self, step: LabelStep) -> Line:
         recipe, sampling = self.recipe, Sampling(step.max_tokens, step.temperature)
@@ -196,7 +197,8 @@ class _Recipe:
     async def _evaluate(self, step: EvaluateStep) -> list[Line]:
         """One completion of each side for each prompt; each judged side against the policy before."""
         recipe, chosen = self.recipe, self.recipe.prompts
-        rows = prompts.rows(prompts.prompts(chosen.eval, chosen.eval_limit or chosen.limit, recipe.seed))
+        limit = chosen.eval_limit or chosen.limit
+        rows = prompts.rows(prompts.prompts(located(chosen.eval, self.settings), limit, recipe.seed))
         control = any(isinstance(each.step, DPOStep) and each.step.control for each in recipe.planned())
         judged, lines = 1 + (control and step.judge_control), list[Line]()
         for judge in dict.fromkeys((recipe.judge, recipe.held_out_judge)):

@@ -10,11 +10,11 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from api.callers import READ, TRAIN
-from api.recipes import Recipe, files_named
+from api.recipes import Recipe, files_named, is_file_id
 from api.services import Page, Paging, Use
 from api.store.jobs import FINISHED, Job, JobEvent
 from constitution.weighting import weighted
-from solon.errors import InvalidInput
+from solon.errors import InvalidInput, NotFound
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -57,13 +57,25 @@ def _check(recipe: Recipe, services: Use) -> None:
         raise InvalidInput(
             "a recipe sent to a server names no files",
             field=f"recipe.{named[0]}",
-            remedy="use builtin:agora/train, builtin:agora/eval and a published constitution",
+            remedy="use builtin:agora/train, an uploaded file's id, and a published constitution",
         )
+    for name in ("train", "eval"):
+        if is_file_id(reference := getattr(recipe.prompts, name)):
+            _require_prompts(reference, f"recipe.prompts.{name}", services)
     weighted(services.constitutions.library.load(recipe.constitution), recipe.weights)
     services.settings.model(recipe.policy, "policy")
     for judge in (recipe.judge, recipe.held_out_judge):
         if judge is not None:
             services.settings.model(judge, "judge")
+
+
+def _require_prompts(file_id: str, field: str, services: Use) -> None:
+    try:
+        file = services.files.get(file_id, project=services.project)
+    except NotFound as error:
+        raise NotFound(error.message, field=field, remedy=error.remedy) from error
+    if file.purpose != "prompts":
+        raise InvalidInput("this file holds no prompts", field=field, remedy="upload it with purpose=prompts")
 
 
 @router.get("", dependencies=[READ])

@@ -1,5 +1,6 @@
 """The recipe of a self-alignment job: the same models are the YAML schema, the request body and its documentation."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,18 +46,20 @@ __all__ = [
     "RulesTerm",
     "SFTStep",
     "files_named",
+    "is_file_id",
     "is_path",
     "load_recipe",
 ]
 
 BUILTIN_PROMPTS = "builtin:"
+_FILE_ID = re.compile(r"^file_[0-9a-hjkmnp-tv-z]{26}$")
 
 PLANNED_STEPS = frozenset({"grpo", "rloo"})
 """Step types that recipes will know and this version cannot run."""
 
 
 class Prompts(Part):
-    """What the policy is asked: `builtin:agora/train`, `builtin:agora/eval`, or a JSONL file."""
+    """What the policy is asked: `builtin:agora/train`, `builtin:agora/eval`, an uploaded file's id, or a JSONL file."""
 
     train: str = "builtin:agora/train"
     """To make the pairs from."""
@@ -406,7 +409,7 @@ def _from_folder(recipe: Recipe, folder: Path) -> Recipe:
 
 
 def _beside(reference: str, folder: Path) -> str:
-    if reference.startswith(BUILTIN_PROMPTS) or Path(reference).is_absolute():
+    if reference.startswith(BUILTIN_PROMPTS) or is_file_id(reference) or Path(reference).is_absolute():
         return reference
     return str((folder / reference).resolve())
 
@@ -416,11 +419,17 @@ def is_path(constitution: str) -> bool:
     return constitution.endswith((".yaml", ".yml")) or "/" in constitution
 
 
+def is_file_id(reference: str) -> bool:
+    """Whether this is the id of an uploaded file, and not a path."""
+    return _FILE_ID.match(reference) is not None
+
+
 def files_named(recipe: Recipe) -> list[str]:
     """Fields of the recipe that name files of this machine, which a recipe sent to a server may not do."""
     named = [
         f"prompts.{name}"
         for name in ("train", "eval")
-        if not str(getattr(recipe.prompts, name)).startswith(BUILTIN_PROMPTS)
+        if not (reference := str(getattr(recipe.prompts, name))).startswith(BUILTIN_PROMPTS)
+        and not is_file_id(reference)
     ]
     return named + (["constitution"] if is_path(recipe.constitution) else [])

@@ -22,6 +22,7 @@ from api.readiness import Readiness
 from api.registry import Models, bound
 from api.runner import Runner
 from api.store.changes import ChangeStore
+from api.store.files import FileStore
 from api.store.jobs import JobStore
 from api.store.keys import KeyStore
 from api.store.preferences import PreferenceStore
@@ -121,6 +122,11 @@ class Services:
     def preferences(self) -> PreferenceStore:
         """Stored preferences of all projects."""
         return PreferenceStore(self.database)
+
+    @property
+    def files(self) -> FileStore:
+        """Uploaded files of all projects."""
+        return FileStore(self.database)
 
     @property
     def reviews(self) -> ReviewStore:

@@ -11,6 +11,7 @@ from api.accounts import Accounts
 from api.children import Progress, Train
 from api.events import Emit, Event
 from api.judging import judge_digest
+from api.named_files import located
 from api.prompts import prompts
 from api.recipes import AnyStep, Planned, Recipe
 from api.registry import Models
@@ -73,12 +74,12 @@ class Run:
     def train_prompts(self) -> tuple[Prompt, ...]:
         """What the policy is asked in this step."""
         chosen = self.recipe.prompts
-        return prompts(chosen.train, chosen.limit, self._prompt_seed(), self.prompt_share)
+        return prompts(located(chosen.train, self.settings), chosen.limit, self._prompt_seed(), self.prompt_share)
 
     def eval_prompts(self) -> tuple[Prompt, ...]:
         """What the models are measured on: the same in every round."""
         chosen = self.recipe.prompts
-        return prompts(chosen.eval, chosen.eval_limit or chosen.limit, self._prompt_seed())
+        return prompts(located(chosen.eval, self.settings), chosen.eval_limit or chosen.limit, self._prompt_seed())
 
     def _prompt_seed(self) -> int:
         return self.recipe.seed if self.prompt_seed is None else self.prompt_seed

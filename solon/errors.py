@@ -5,6 +5,7 @@
     │   ├── Unauthorized            no key, or one that is not valid (any more)                      401
     │   ├── Forbidden               the key's scopes do not allow this                               403
     │   ├── InvalidInput            a malformed file, row, recipe or request; names the field        422
+    │   ├── TooLarge                more than the settings allow                                     413
     │   ├── NotFound                an unknown model, constitution, file, job                        404
     │   ├── Conflict                the object is in a state that forbids this                       409
     │   │   └── StillRunning        the same request is being answered; try again in a moment        409
@@ -65,6 +66,12 @@ class InvalidInput(UsageError):
     """A malformed file, row, recipe or request."""
 
     http_status = 422
+
+
+class TooLarge(UsageError):
+    """More than the settings allow."""
+
+    http_status = 413
 
 
 class NotFound(UsageError):

@@ -181,6 +181,10 @@ class Tenancy(Part):
     """Whether a project may get from the cache what another had judged, and so learn by time and cost that it had."""
 
 
+MOST_UPLOAD_BYTES = 16 << 30
+"""More than any `limits.upload_bytes`."""
+
+
 class Limits(Part):
     """How much the service takes on at once, and how long it waits."""
 
@@ -195,6 +199,8 @@ class Limits(Part):
     audits_running: int = Field(default=2, ge=0)
     """Audits at one time; one more is answered 429."""
     rows_per_audit: int = Field(default=1000, ge=1)
+    upload_bytes: int = Field(default=512 << 20, ge=1, le=MOST_UPLOAD_BYTES)
+    """Of one uploaded file; a larger one is answered 413."""
     requests_open: int = Field(default=512, ge=1)
     """Requests of all kinds that may be open, event streams among them; one more is answered 503."""
     event_streams: int = Field(default=64, ge=0)

@@ -6,10 +6,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from api.store.tables import AuditRow, JobRow
+from api.store.tables import AuditRow, FileRow, JobRow
 from solon.errors import InvalidInput, StillRunning
 
-Row = TypeVar("Row", JobRow, AuditRow)
+Row = TypeVar("Row", JobRow, AuditRow, FileRow)
 
 
 def made_before(session: Session, table: type[Row], project: str, key: str | None, request_hash: str) -> Row | None:
@@ -22,7 +22,7 @@ def made_before(session: Session, table: type[Row], project: str, key: str | Non
     return row
 
 
-def insert(session: Session, row: JobRow | AuditRow) -> None:
+def insert(session: Session, row: JobRow | AuditRow | FileRow) -> None:
     """Add the row; raises StillRunning where another request with its key is adding one at the same moment."""
     session.add(row)
     try:
