@@ -118,6 +118,7 @@ async def tour(record: Recorder, folder: Path) -> None:
     await _constitutions(record)
     pair = await _preferences(record)
     await _datasets(record)
+    await _files(record)
     await record("POST", "/v1/critiques", KIND | {"policy": "starter", "rounds": 1, "prompts": [ROW]})
     await record("POST", "/v1/rewards", {"constitution": "kindness", "prompts": [ROW]})
     audit = await record("POST", "/v1/audits", KIND | {"attacks": False, "prompts": [ROW | {"votes": ["a"]}]})
@@ -177,6 +178,16 @@ async def _constitutions(record: Recorder) -> None:
     await record("GET", "/v1/constitutions/kindness/labels")
     await record("GET", "/v1/constitutions/kindness/history")
     await record("GET", "/v1/constitutions/kindness/diff?from=1.0.0&to=draft:first")
+
+
+async def _files(record: Recorder) -> None:
+    form = {"data": {"purpose": "prompts"}, "files": {"file": ("prompts.jsonl", json.dumps(ROW) + "\n")}}
+    made = await record("POST", "/v1/files", **form)
+    record.found["upload_file"]["request"] = {"file": json.dumps(ROW), "purpose": "prompts"}
+    await record("GET", "/v1/files")
+    await record("GET", f"/v1/files/{made['id']}")
+    await record("GET", f"/v1/files/{made['id']}/content")
+    await record("DELETE", f"/v1/files/{made['id']}")
 
 
 async def _preferences(record: Recorder) -> Any:
