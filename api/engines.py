@@ -22,9 +22,11 @@ from typing import IO, Any, Self
 
 from solon.breaker import Notice
 from solon.chat import ChatModel, OpenAIChat, RetryPolicy
+from solon.egress import Forbidden, Rules
 from solon.errors import Conflict, InvalidInput, ModelUnavailable
 from solon.exchanges import Nobody, Observer
-from solon.settings import ModelEntry, Settings
+from solon.lanes import Lanes
+from solon.settings import EgressRules, ModelEntry, Settings
 
 _START_S = 300.0  # importing torch on a busy machine takes its time
 _GRACE_S = 10.0
@@ -95,6 +97,7 @@ class Engines:
                 notice=self._notice,
                 takes_salt=entry.engine == "vllm",
                 observer=self._observer,
+                transport=_guarded(name, entry.endpoint, self._settings.egress),
             )
         if entry.engine != "local":
             start = f"solon model serve --engine {entry.engine} {name}"
@@ -124,6 +127,22 @@ class Engines:
         if name in self._directories:
             return ModelEntry(kind="policy", engine="local", path=str(self._directories[name]))
         return self._settings.model(name)
+
+
+def _guarded(name: str, endpoint: str, rules: EgressRules) -> Lanes:
+    """Connections to where the settings allow models to be, and to nothing else that the name comes to mean."""
+    allowed = Rules(allow_private=rules.models_private)
+
+    async def dial(host: str, port: int) -> list[str]:
+        try:
+            return await allowed.addresses(host, port)
+        except Forbidden as error:
+            raise ModelUnavailable(
+                f"the endpoint of model {name!r} leads to an address that may not be called",
+                remedy=f"correct models.{name}.endpoint, or see `egress` in the settings",
+            ) from error
+
+    return Lanes(tls=endpoint.startswith("https://"), dial=dial)
 
 
 class LocalServer:

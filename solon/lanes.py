@@ -7,6 +7,7 @@ one when all are busy; the caller bounds how many that can be. HTTP/1.1 is h11's
 
 import asyncio
 import ssl
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Self
 
@@ -15,20 +16,29 @@ import httpx2
 
 _AT_ONCE = 1 << 16
 
+Dial = Callable[[str, int], Awaitable[list[str]]]
+"""The addresses that a host and port may be called at, in the order in which they are tried; raises OSError."""
+
 
 class Lanes(httpx2.AsyncBaseTransport):
     """Keeps connections open, the last used first. Bodies are read whole; all requests go to one server."""
 
-    def __init__(self, *, tls: bool) -> None:
+    def __init__(self, *, tls: bool, dial: Dial | None = None, max_bytes: int | None = None) -> None:
+        """Args:
+        dial: the addresses that a host may be called at; None asks the system.
+        max_bytes: of a body; None is no limit.
+        """
         self._tls: ssl.SSLContext | None = httpx2.create_ssl_context(trust_env=False) if tls else None
+        self._dial = dial
+        self._max_bytes = max_bytes
         self._idle: list[_Lane] = []
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """The response, with its body read; the timeouts are those of the request's `timeout` extension."""
         limits = request.extensions.get("timeout", {})
-        lane = self._waiting() or await _Lane.open(request, self._tls, limits.get("connect"))
+        lane = self._waiting() or await _Lane.open(request, self._tls, limits.get("connect"), self._dial)
         try:
-            response = await lane.exchange(request, limits.get("read"))
+            response = await lane.exchange(request, limits.get("read"), self._max_bytes)
         except BaseException:  # also when cancelled: half an exchange is on the line
             lane.close()
             raise
@@ -64,14 +74,26 @@ class _Lane:
         self._http = h11.Connection(h11.CLIENT)
 
     @classmethod
-    async def open(cls, request: httpx2.Request, tls: ssl.SSLContext | None, timeout_s: float | None) -> Self:
-        """A connection to the server of a request; raises httpx2.ConnectError or ConnectTimeout."""
+    async def open(
+        cls, request: httpx2.Request, tls: ssl.SSLContext | None, timeout_s: float | None, dial: Dial | None = None
+    ) -> Self:
+        """A connection to the server of a request; raises httpx2.ConnectError or ConnectTimeout, and what `dial` does.
+
+        With `dial` it goes to one of its addresses, and to no other that the name may have by now.
+        """
         url = request.url
         port = url.port or (443 if tls is not None else 80)
         try:
             async with asyncio.timeout(timeout_s):
-                name = url.host if tls is not None else None
-                return cls(*await asyncio.open_connection(url.host, port, ssl=tls, server_hostname=name))
+                name = url.raw_host.decode("ascii").removesuffix(".") if tls is not None else None
+                places = [url.host] if dial is None else await dial(url.raw_host.decode("ascii"), port)
+                for number, place in enumerate(places, start=1):
+                    try:
+                        return cls(*await asyncio.open_connection(place, port, ssl=tls, server_hostname=name))
+                    except OSError:
+                        if number == len(places):
+                            raise
+                raise OSError("the host has no address")
         except TimeoutError as error:
             raise httpx2.ConnectTimeout("no connection in time", request=request) from error
         except OSError as error:
@@ -87,11 +109,13 @@ class _Lane:
         """Whether another request may be sent."""
         return self._http.our_state is h11.IDLE
 
-    async def exchange(self, request: httpx2.Request, timeout_s: float | None) -> httpx2.Response:
+    async def exchange(
+        self, request: httpx2.Request, timeout_s: float | None, max_bytes: int | None = None
+    ) -> httpx2.Response:
         """The response; raises httpx2.ReadTimeout after so long a silence, ReadError or RemoteProtocolError."""
         try:
             self._writer.write(self._outgoing(request))
-            response, body = await self._incoming(timeout_s)
+            response, body = await self._incoming(timeout_s, max_bytes)
         except TimeoutError as error:
             raise httpx2.ReadTimeout("no answer in time", request=request) from error
         except OSError as error:
@@ -116,8 +140,9 @@ class _Lane:
         events = (head, h11.Data(data=request.content), h11.EndOfMessage())
         return b"".join(self._http.send(event) or b"" for event in events)
 
-    async def _incoming(self, timeout_s: float | None) -> tuple[h11.Response, bytes]:
+    async def _incoming(self, timeout_s: float | None, max_bytes: int | None) -> tuple[h11.Response, bytes]:
         parts: list[bytes] = []
+        size = 0
         response: h11.Response | None = None
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(timeout_s) as limit:
@@ -131,6 +156,9 @@ class _Lane:
                     response = event
                 elif isinstance(event, h11.Data):
                     parts.append(bytes(event.data))
+                    size += len(event.data)
+                    if max_bytes is not None and size > max_bytes:
+                        raise h11.RemoteProtocolError("the body is too long")
                 elif response is not None and isinstance(event, h11.EndOfMessage):
                     return response, b"".join(parts)
                 elif isinstance(event, h11.ConnectionClosed):

@@ -228,6 +228,31 @@ class Probes(Part):
     """How long an answer stands before it is asked for again."""
 
 
+class EgressRules(Part):
+    """Where requests may go whose address somebody gave. Metadata services and link-local addresses never are."""
+
+    allow_private: bool = False
+    """Whether webhooks may go to this machine and to private networks, and there over plain HTTP."""
+    models_private: bool = True
+    """Whether the endpoints of registered models may be there; only operators register them."""
+
+
+class Webhooks(Part):
+    """How events are delivered."""
+
+    key_env: str | None = None
+    """Name of the environment variable with the key that all signing secrets are derived from, 32 characters or more;
+    None: a file beside a SQLite database, made when it is first needed."""
+    timeout_s: float = Field(default=15.0, gt=0)
+    """For an answer."""
+    retries_s: tuple[float, ...] = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
+    """Waits between attempts; after the last one a delivery has failed."""
+    disable_after_s: float = Field(default=5 * 86_400.0, ge=0)
+    """An endpoint at which nothing has arrived for so long is disabled."""
+    per_project: int = Field(default=20, ge=0)
+    """Endpoints that a project may have."""
+
+
 class Publishing(Part):
     """What a constitution must show before it is published."""
 
@@ -258,6 +283,8 @@ class Settings(Part):
     project: ProjectId = DEFAULT_PROJECT
     """Whose constitutions, judgements and jobs commands work on; requests name theirs by their key."""
     tenancy: Tenancy = Tenancy()
+    egress: EgressRules = EgressRules()
+    webhooks: Webhooks = Webhooks()
     hosts: tuple[str, ...] = ()
     """Names and addresses, besides those of this machine, under which the service may be reached; `*` is any."""
     server: str = "http://127.0.0.1:8000"
