@@ -12,6 +12,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.callers import ADMIN, Caller, Identity, KeyScope
+from api.request_ids import REQUEST_ID
 from api.services import Page, Paging, Use
 from api.store.changes import Change, ChangeStore
 
@@ -61,7 +62,7 @@ class ChangeLog:
             action=f"{scope['method']} {scope['route'].path}",
             target=headers.get("location", scope["path"]),
             status=message["status"],
-            request_id=scope["state"].get("request_id"),
+            request_id=REQUEST_ID.get(),
         )
 
 

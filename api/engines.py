@@ -114,14 +114,18 @@ class Engines:
     def probed(self, name: str) -> OpenAIChat | None:
         """A client of the model, not yet open, that makes one attempt and is not counted; None: not running yet."""
         entry = self._entry(name)
+        transport = None
         if entry.endpoint is not None:
             where, model, key = entry.endpoint, entry.model or name, entry.api_key()
+            transport = _guarded(name, where, self._settings.egress)
         elif name in self._chats and self._server is not None:
             where, model, key = self._server.endpoint, name, None
         else:
             return None
         once = RetryPolicy(budget_s=0.01)  # over before a second attempt could begin
-        return OpenAIChat(name, where, model, key, 1, entry.timeout_s, retry=once, observer=Nobody())
+        return OpenAIChat(
+            name, where, model, key, 1, entry.timeout_s, retry=once, observer=Nobody(), transport=transport
+        )
 
     def _entry(self, name: str) -> ModelEntry:
         if name in self._directories:

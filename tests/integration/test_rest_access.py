@@ -104,7 +104,7 @@ async def test_a_revoked_key_is_refused_by_the_next_request(tmp_path: Path):
         key = await service_.key("read", "admin")
         assert (await service_.client.get("/v1/jobs", headers=key)).status_code == 200
         listed = (await service_.client.get("/v1/keys", headers=key)).json()["data"]
-        gone = await service_.client.delete(f"/v1/keys/{listed[-1]['id']}", headers=service_.operator)
+        gone = await service_.client.delete(f"/v1/keys/{listed[0]['id']}", headers=service_.operator)
         assert gone.json()["revoked_at"] is not None
         assert (await service_.client.get("/v1/jobs", headers=key)).status_code == 401
 
