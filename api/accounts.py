@@ -1,5 +1,6 @@
 """The accounts of one job: what each registered model was paid, from one budget, and what its labels cost in all."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -41,6 +42,11 @@ class Accounts:
                 remedy="register it, such as {prompt: 0.1, completion: 0.4} USD for a million tokens",
             )
         return price
+
+    def paid_before(self, spends: Mapping[str, Mapping[str, Any]]) -> None:
+        """Count towards the budget what the run has paid already, in other processes."""
+        for spend in spends.values():
+            self._budget.spent.add(Spend(**spend))
 
     def policy(self, model: ChatModel, texts: Texts | None) -> Recalling:
         """A running policy, paid from its account, whose texts are kept."""

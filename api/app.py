@@ -16,6 +16,7 @@ from api import (
     drafts,
     files,
     health,
+    job_events,
     jobs,
     preferences,
     problems,
@@ -31,13 +32,14 @@ from api import models as model_routes
 from api.access import Access
 from api.auditor import Auditor
 from api.callers import require_scopes
+from api.durable import Durable
+from api.embedded import EmbeddedWorkers
 from api.gauges import DatabaseGauges
 from api.judging import opened_cache
 from api.libraries import open_store
 from api.observation import Observation
 from api.readiness import Readiness, database_answers, jobs_are_run, judges_answer, schema_is_current
 from api.registry import Models, started
-from api.runner import Command, Runner, align_command
 from api.services import Gate, Services
 from api.store.audits import AuditStore
 from api.store.database import open_database
@@ -61,6 +63,7 @@ NOUNS = (
     audits,
     model_routes,
     jobs,
+    job_events,
     rewards,
     key_routes,
     projects,
@@ -73,12 +76,13 @@ def create_app(
     settings: Settings,
     *,
     models: Models | None = None,
-    command: Command = align_command,
+    workers: int = 0,
     observation: Observation | None = None,
 ) -> FastAPI:
-    """The ASGI application; `models` and `command` stand in for real models and real jobs in tests.
+    """The ASGI application; `models` stand in for real models in tests.
 
     Args:
+        workers: processes beside the server that do jobs.
         observation: what its requests and model calls are counted and traced by; None: one of its own, without traces.
 
     Raises InvalidInput where the database cannot be opened.
@@ -91,7 +95,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with AsyncExitStack() as stack:
-            app.state.services = await _services(stack, settings, database, access, observed, models, command)
+            app.state.services = await _services(stack, settings, database, access, observed, models, workers)
             yield
 
     app = FastAPI(
@@ -124,27 +128,27 @@ async def _services(
     access: Access,
     observed: Observation,
     models: Models | None,
-    command: Command,
+    workers: int,
 ) -> Services:
     """What the routes work with, running until the stack is closed."""
     stack.callback(database.dispose)
-    store = JobStore(database)
+    store = JobStore(database, Durable(database))
     connected = started(settings, models, notice=observed.noticing(), observer=observed)
     served = await stack.enter_async_context(connected)
-    runner = await stack.enter_async_context(Runner(store, settings, command))
+    embedded = await stack.enter_async_context(EmbeddedWorkers(settings, workers))
     cache = stack.enter_context(opened_cache(settings))
     auditor = await stack.enter_async_context(Auditor(AuditStore(database), settings, served, cache))
     checks = {
         "database": database_answers(database),
         "migrations": schema_is_current(database),
-        "jobs": jobs_are_run(lambda: runner.alive),
+        "jobs": jobs_are_run(lambda: embedded.alive),
     }
     return Services(
         settings=settings,
         database=database,
         jobs=store,
         constitutions=Editor(open_store(settings, database)),
-        runner=runner,
+        workers=embedded,
         models=served,
         gate=Gate(settings.limits.requests_in_flight),
         auditor=auditor,

@@ -25,6 +25,7 @@ from api import (
     pairs_cli,
     rank_cli,
     rules_cli,
+    worker_cli,
 )
 from api.terminal import Root, fail, output_folder, run, settings, write, write_json
 from solon.errors import Failed, InvalidInput, SolonError
@@ -48,6 +49,7 @@ app.add_typer(config_app, name="config", help="Settings.")
 app.command()(label_cli.label)
 app.command()(critique_cli.critique)
 app.command()(rank_cli.rank)
+app.command()(worker_cli.worker)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for models and report; runs resume in it.")]
@@ -145,6 +147,10 @@ def serve(
     context: typer.Context,
     host: Annotated[str, typer.Option(help="Another than this machine's own needs a key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    workers: Annotated[
+        int,
+        typer.Option("--workers-embedded", min=0, max=64, help="Workers beside the server; 0 leaves jobs to others."),
+    ] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Serve the REST API and run its jobs."""
@@ -155,7 +161,7 @@ def serve(
             f"Solon listens on {address} (documentation: {address}/docs)"
         )
 
-    work(settings(context), host, port, announce)
+    work(settings(context), host, port, announce, workers=workers)
 
 
 @config_app.callback()

@@ -6,6 +6,7 @@ from typing import Any, NoReturn, Self
 
 import httpx2
 
+from api.lifecycle import Wish
 from api.recipes import Recipe
 from api.store.jobs import FINISHED, Job, JobEvent
 from solon.errors import Busy, Conflict, Failed, InvalidInput, NotFound, SolonError, UsageError
@@ -37,14 +38,14 @@ class Service:
         """The job as it stands."""
         return Job.model_validate(self._call("GET", f"/v1/jobs/{job_id}"))
 
-    def jobs(self, limit: int) -> list[Job]:
-        """The newest jobs."""
-        found = self._call("GET", "/v1/jobs", params={"limit": limit})
+    def jobs(self, limit: int, **wanted: Any) -> list[Job]:
+        """The newest jobs; `wanted` are query parameters of GET /v1/jobs."""
+        found = self._call("GET", "/v1/jobs", params={"limit": limit} | wanted)
         return [Job.model_validate(job) for job in found["data"]]
 
-    def cancel(self, job_id: str) -> Job:
-        """The job after asking it to stop."""
-        return Job.model_validate(self._call("POST", f"/v1/jobs/{job_id}/cancel"))
+    def wish(self, job_id: str, wish: Wish) -> Job:
+        """The job after asking it to stop, to pause or to go on."""
+        return Job.model_validate(self._call("POST", f"/v1/jobs/{job_id}/{wish}"))
 
     def events(self, job_id: str, after: int = 0) -> Iterator[JobEvent]:
         """The events so far, in order."""

@@ -12,9 +12,26 @@ class Event(Record):
     """One thing that happened in a run."""
 
     type: Literal[
-        "step_started", "progress", "step_finished", "step_skipped", "paused", "resumed", "run_finished", "run_failed"
+        "step_started",
+        "progress",
+        "checkpoint",
+        "step_finished",
+        "step_skipped",
+        "retrying",
+        "paused",
+        "resumed",
+        "run_finished",
+        "run_failed",
+        "job_started",
+        "job_paused",
+        "job_resumed",
+        "job_cancelled",
+        "metrics",
+        "spent",
     ]
-    """`paused`: a model server cannot be reached and the run waits; `resumed`: it is back."""
+    """`paused`: a model server cannot be reached and the run waits; `resumed`: it is back. `job_started`: a worker has
+    it; `job_paused`, `job_resumed`, `job_cancelled`: somebody asked for it. `retrying`: a step's process was lost.
+    `metrics` and `spent` are between a step's process and its worker, and not among a job's events."""
     step: str = ""
     """Name of the step, such as `01-label`; empty for the run as a whole."""
     done: int = 0

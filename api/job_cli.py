@@ -1,4 +1,4 @@
-"""`solon job ls | show | logs | cancel`: jobs of a running service."""
+"""`solon job ls | show | logs | cancel | pause | resume`: jobs of a running service."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +21,11 @@ JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of a job, such as 
 def list_jobs(
     context: typer.Context,
     limit: Annotated[int, typer.Option(min=1, max=100, help="How many.")] = 20,
+    status: Annotated[list[str] | None, typer.Option(help="Only these; may be repeated.")] = None,
+    constitution: Annotated[str | None, typer.Option(metavar="ID", help="Only of this one; also ID@VERSION.")] = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only with this; may be repeated.")
+    ] = None,
     server: Server = None,
     as_json: AsJson = False,
 ) -> None:
@@ -29,8 +34,9 @@ def list_jobs(
 
     from api.client import Service
 
+    wanted = {"status": status, "constitution": constitution, "metadata": metadata}
     with Service(server or settings(context).server) as service:
-        jobs = service.jobs(limit)
+        jobs = service.jobs(limit, **{name: value for name, value in wanted.items() if value})
     if as_json:
         write_json([job.model_dump(mode="json") for job in jobs])
         return
@@ -75,11 +81,28 @@ def logs(
 
 @app.command()
 def cancel(context: typer.Context, job_id: JobId, server: Server = None, as_json: AsJson = False) -> None:
-    """Ask a job to stop; a finished one stays as it is."""
+    """Ask a job to stop for good; a finished one stays as it is."""
+    _wish(context, job_id, "cancel", server, as_json)
+
+
+@app.command()
+def pause(context: typer.Context, job_id: JobId, server: Server = None, as_json: AsJson = False) -> None:
+    """Ask a job to pause; what is finished is kept."""
+    _wish(context, job_id, "pause", server, as_json)
+
+
+@app.command()
+def resume(context: typer.Context, job_id: JobId, server: Server = None, as_json: AsJson = False) -> None:
+    """Go on with a paused or failed job where it was."""
+    _wish(context, job_id, "resume", server, as_json)
+
+
+def _wish(context: typer.Context, job_id: str, wish: str, server: str | None, as_json: bool) -> None:
     from api.client import Service
+    from api.lifecycle import Wish
 
     with Service(server or settings(context).server) as service:
-        print_job(service.cancel(job_id), as_json)
+        print_job(service.wish(job_id, Wish(wish)), as_json)
 
 
 def print_job(job: "Job", as_json: bool) -> None:

@@ -1,32 +1,37 @@
-"""/v1/jobs: self-alignment jobs, their events, and a stream of them."""
+"""/v1/jobs: self-alignment jobs are submitted, listed, paused, resumed and cancelled."""
 
-import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Generator
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query
-from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.callers import READ, TRAIN
+from api.lifecycle import JobStatus, Wish
 from api.recipes import Recipe, files_named, is_file_id
 from api.services import Page, Paging, Use
-from api.store.jobs import FINISHED, Job, JobEvent
+from api.store.jobs import DEFAULT_PRIORITY, ConstitutionOf, Job
+from constitution.digest import content_hash
 from constitution.weighting import weighted
 from solon.errors import InvalidInput, NotFound
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-_POLL_S = 0.25
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^=]+$")]
+MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 
 
 class JobRequest(BaseModel):
     """What to do."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
     recipe: Recipe
+    metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] = Field(default_factory=dict)
+    """The client's own keys and values, by which jobs can be listed."""
+    priority: Annotated[int, Field(ge=1, le=10_000)] = DEFAULT_PRIORITY
+    """Smaller ones go first."""
 
 
 IdempotencyKey = Annotated[str | None, Header(), StringConstraints(min_length=1, max_length=255)]
@@ -37,18 +42,19 @@ def create_job(request: JobRequest, services: Use, idempotency_key: IdempotencyK
     """Queue a job; the same Idempotency-Key and body give the same job, however often they are sent."""
     recipe = request.recipe
     _check(recipe, services)
-    body = recipe.model_dump_json().encode()
     # A label may move, and a new version may come, before the job's turn: it gets the text that is meant now.
     pinned = services.constitutions.library.pinned(recipe.constitution)
-    job = services.jobs.create(
+    text = services.constitutions.library.load(pinned)
+    return services.jobs.create(
         recipe.model_dump(mode="json") | {"constitution": pinned},
         max_queued=services.settings.limits.queued_jobs,
-        request_hash=hashlib.sha256(body).hexdigest(),
+        request_hash=hashlib.sha256(request.model_dump_json().encode()).hexdigest(),
         idempotency_key=idempotency_key,
+        constitution=ConstitutionOf(id=text.id, version=text.version, content_hash=content_hash(text)),
+        metadata=request.metadata,
+        priority=request.priority,
         project=services.project,
     )
-    services.runner.wake()
-    return job
 
 
 def _check(recipe: Recipe, services: Use) -> None:
@@ -78,20 +84,50 @@ def _require_prompts(file_id: str, field: str, services: Use) -> None:
         raise InvalidInput("this file holds no prompts", field=field, remedy="upload it with purpose=prompts")
 
 
+class JobFilter(Paging):
+    """Which jobs to list."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    status: Annotated[list[JobStatus], Query(max_length=8)] = Field(default_factory=list[JobStatus])
+    """May be repeated."""
+    constitution: Annotated[str | None, Query(max_length=120)] = None
+    """Id, or id@version."""
+    metadata: Annotated[list[Annotated[str, StringConstraints(max_length=600)]], Query(max_length=16)] = Field(
+        default_factory=list[str]
+    )
+    """KEY=VALUE; may be repeated, and all must hold."""
+
+
 @router.get("", dependencies=[READ])
-def list_jobs(services: Use, paging: Annotated[Paging, Query()]) -> Page[Job]:
+def list_jobs(services: Use, wanted: Annotated[JobFilter, Query()]) -> Page[Job]:
     """Jobs, newest first unless `order` says otherwise."""
     jobs, more = services.jobs.page(
-        after=paging.after, limit=paging.limit, order=paging.order, project=services.project
+        after=wanted.after,
+        limit=wanted.limit,
+        order=wanted.order,
+        statuses=wanted.status,
+        constitution=wanted.constitution,
+        metadata=_pairs(wanted.metadata),
+        project=services.project,
     )
     return Page(data=jobs, first_id=jobs[0].id if jobs else None, last_id=jobs[-1].id if jobs else None, has_more=more)
 
 
-def _found(job_id: str, services: Use) -> Job:
+def _pairs(metadata: Sequence[str]) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in metadata]
+    if not all(key and sign for key, sign, _ in pairs):
+        raise InvalidInput("not KEY=VALUE", field="metadata", remedy="such as metadata=team=red")
+    return {key: value for key, _, value in pairs}
+
+
+def found_job(job_id: str, services: Use) -> Job:
+    """The job of the caller's project."""
     return services.jobs.get(job_id, project=services.project)
 
 
-Found = Annotated[Job, Depends(_found)]
+Found = Annotated[Job, Depends(found_job)]
+"""A route's parameter that gets the job of its path."""
 
 
 @router.get("/{job_id}", dependencies=[READ])
@@ -101,60 +137,18 @@ def get_job(job: Found) -> Job:
 
 
 @router.post("/{job_id}/cancel", dependencies=[TRAIN])
-async def cancel_job(job_id: str, services: Use) -> Job:
-    """Ask a job to stop; a finished one is returned unchanged."""
-    return await services.runner.cancel(job_id, project=services.project)
+def cancel_job(job_id: str, services: Use) -> Job:
+    """Ask a job to stop for good; a finished one is returned unchanged."""
+    return services.jobs.wish(job_id, Wish.CANCEL, project=services.project)
 
 
-@router.get("/{job_id}/events", dependencies=[READ])
-def list_events(
-    job: Found,
-    services: Use,
-    after: Annotated[int, Query(ge=0)] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> Page[JobEvent]:
-    """Events in the order in which they happened."""
-    events = services.jobs.events(job.id, after=after, limit=limit + 1)
-    shown = events[:limit]
-    return Page(
-        data=shown,
-        first_id=shown[0].id if shown else None,
-        last_id=shown[-1].id if shown else None,
-        has_more=len(events) > limit,
-    )
+@router.post("/{job_id}/pause", dependencies=[TRAIN])
+def pause_job(job_id: str, services: Use) -> Job:
+    """Ask a job to pause: what is finished is kept, and a training goes on from its last checkpoint."""
+    return services.jobs.wish(job_id, Wish.PAUSE, project=services.project)
 
 
-def _stream_place(services: Use) -> Generator[None]:
-    """A place among the event streams for as long as one is open."""
-    with services.streams.enter():
-        services.observation.metrics.streams.inc()
-        try:
-            yield
-        finally:
-            services.observation.metrics.streams.dec()
-
-
-@router.get(
-    "/{job_id}/events/stream",
-    response_class=EventSourceResponse,
-    dependencies=[READ, Depends(_stream_place, scope="request")],
-)
-async def stream_events(
-    job: Found, services: Use, last_event_id: Annotated[int, Header(ge=0)] = 0
-) -> AsyncIterator[ServerSentEvent]:
-    """Stored events, then new ones as they happen; after the last one an `end` event carries the finished job.
-
-    A client that reconnects with Last-Event-ID misses none and sees none twice.
-    """
-    after = last_event_id
-    while True:
-        current = await asyncio.to_thread(
-            services.jobs.get, job.id
-        )  # before its events: none can follow a finished job
-        for event in await asyncio.to_thread(services.jobs.events, job.id, after=after):
-            yield ServerSentEvent(id=str(event.id), event=event.event.type, data=event)
-            after = event.id
-        if current.status in FINISHED:
-            yield ServerSentEvent(event="end", data=current)
-            return
-        await asyncio.sleep(_POLL_S)
+@router.post("/{job_id}/resume", dependencies=[TRAIN])
+def resume_job(job_id: str, services: Use) -> Job:
+    """Queue a paused or failed job again; it goes on where it was, and pays for nothing twice."""
+    return services.jobs.wish(job_id, Wish.RESUME, project=services.project)

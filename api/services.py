@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from api.auditor import Auditor
 from api.callers import LOCAL, identity
+from api.embedded import EmbeddedWorkers
 from api.judging import ProjectCache
 from api.libraries import open_store
 from api.limits import Quotas
@@ -20,7 +21,6 @@ from api.observation import Observation
 from api.promoted import PromotedModels, in_force, stamp, with_promoted
 from api.readiness import Readiness
 from api.registry import Models, bound
-from api.runner import Runner
 from api.store.changes import ChangeStore
 from api.store.files import FileStore
 from api.store.jobs import JobStore
@@ -62,7 +62,7 @@ class Services:
     database: Engine
     jobs: JobStore
     constitutions: Editor
-    runner: Runner
+    workers: EmbeddedWorkers
     models: Models
     gate: Gate
     auditor: Auditor

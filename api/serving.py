@@ -55,8 +55,8 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def serve(settings: Settings, host: str, port: int, announce: Callable[[str], None]) -> None:
-    """Serve until interrupted; `announce` gets the address once requests are answered.
+def serve(settings: Settings, host: str, port: int, announce: Callable[[str], None], *, workers: int = 1) -> None:
+    """Serve until interrupted, with so many workers beside; `announce` gets the address once requests are answered.
 
     Raises InvalidInput where others could reach the address and must not, Failed where the port is taken.
     """
@@ -67,7 +67,7 @@ def serve(settings: Settings, host: str, port: int, announce: Callable[[str], No
     secrets = Secrets.of(settings)
     set_up(secrets, settings.logs.level, settings.logs.format)
     tracing = open_tracing(secrets)
-    app = create_app(settings, observation=Observation(settings.models, provider=tracing))
+    app = create_app(settings, workers=workers, observation=Observation(settings.models, provider=tracing))
     config = uvicorn.Config(
         app,
         log_config=None,

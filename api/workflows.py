@@ -14,6 +14,7 @@ stopped goes on where it was, and a changed recipe redoes what the change touche
 import asyncio
 import fcntl
 import json
+import os
 import shutil
 import time
 from collections.abc import Generator
@@ -74,6 +75,8 @@ async def align(
     *,
     models: Models | None = None,
     train: children.Train = children.train,
+    until: int | None = None,
+    accounts: Accounts | None = None,
 ) -> dict[str, Any]:
     """The summary of the finished run: each step's result, and the report's numbers where there was an evaluation.
 
@@ -81,6 +84,8 @@ async def align(
         out: existing folder; a run that was stopped in it is resumed.
         models: stands in for the engines of the registered models in tests.
         train: stands in for training children in tests.
+        until: number of the last step to do, from 1; None does all.
+        accounts: that judges and policies are paid from; None makes them, with the recipe's budget.
 
     Raises SolonError, after a `run_failed` event.
     """
@@ -88,11 +93,11 @@ async def align(
         with _only_run_in(out):
             constitution = _checked(recipe, settings)
             (out / "recipe.yaml").write_text(write_yaml(recipe.model_dump(mode="json")), encoding="utf-8")
-            accounts = Accounts(settings, Cap(**recipe.budget.model_dump()))
+            accounts = accounts or accounts_of(recipe, settings)
             with Texts(out / "texts.jsonl") as texts:
                 async with opened(settings, models, emit=emit) as running:
                     run = Run(recipe, constitution, settings, out, emit, running, train, accounts, texts)
-                    await _steps(recipe, run)
+                    await _steps(recipe, run, until)
     except SolonError as error:
         detail = {"remedy": error.remedy, "field": error.field, "kind": type(error).__name__}
         emit(Event(type="run_failed", message=error.message, detail=detail))
@@ -104,6 +109,11 @@ async def align(
     summary["steps"] = run.results
     emit(Event(type="run_finished", message=recipe.name, detail=summary))
     return summary
+
+
+def accounts_of(recipe: Recipe, settings: Settings) -> Accounts:
+    """Accounts with the recipe's budget."""
+    return Accounts(settings, Cap(**recipe.budget.model_dump()))
 
 
 def _checked(recipe: Recipe, settings: Settings) -> Any:
@@ -119,10 +129,10 @@ def _checked(recipe: Recipe, settings: Settings) -> Any:
     return constitution
 
 
-async def _steps(recipe: Recipe, run: Run) -> None:
+async def _steps(recipe: Recipe, run: Run, until: int | None) -> None:
     """Do all that the recipe plans, rounds until they are over or a step of theirs ends them."""
     ended: list[RoundsStep] = []
-    for planned in recipe.planned():
+    for planned in recipe.planned()[:until]:
         if any(planned.rounds is each for each in ended):
             run.emit(Event(type="step_skipped", step=planned.name, message="its rounds have ended"))
             continue
@@ -175,8 +185,18 @@ async def _do(name: str, step: AnyStep, run: Run, folder: Path, wanted: dict[str
         "ends_rounds": outcome.ends_rounds,
         "seconds": round(time.monotonic() - began, 2),
     }
-    (folder / "step.json").write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _publish(folder / "step.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     return record
+
+
+def _publish(path: Path, text: str) -> None:
+    """The text in a file that is whole or not there, whatever is killed or loses power meanwhile."""
+    scratch = path.with_name(f".{path.name}")
+    with scratch.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
 
 
 def _still_good(record: Path, digest: str) -> dict[str, Any] | None:

@@ -253,6 +253,49 @@ class Webhooks(Part):
     """Endpoints that a project may have."""
 
 
+class LauncherOptions(Part):
+    """Where the processes of jobs run."""
+
+    type: Literal["local", "slurm"] = "local"
+    """`local`: on the worker's machine; `slurm`: as batch jobs, on a file system that all hosts share."""
+    prefix: tuple[str, ...] = ()
+    """Put before the command of each process, such as [nice, -n, "10"]."""
+    arguments: tuple[str, ...] = ()
+    """Of `sbatch`, such as [--partition=gpu, "--gres=gpu:1"]."""
+
+
+class JobOptions(Part):
+    """How jobs are done; see docs/jobs.md."""
+
+    launcher: LauncherOptions = LauncherOptions()
+    pipelines_per_worker: int = Field(default=100, ge=1)
+    """Jobs that one worker may have begun; they mostly wait for their steps."""
+    label_per_worker: int = Field(default=2, ge=1)
+    """Steps that ask models which one worker runs at a time."""
+    train_per_worker: int = Field(default=1, ge=1)
+    """Trainings which one worker runs at a time; run one worker for each accelerator."""
+    attempts: int = Field(default=5, ge=1)
+    """How often a step's process may end without a word before its job fails."""
+    backoff_s: float = Field(default=2.0, gt=0)
+    """Pause before the second attempt; each further one doubles it."""
+    lease_s: float = Field(default=600.0, gt=0)
+    """How long a step's process goes on while no worker follows it."""
+    poll_s: float = Field(default=0.5, gt=0)
+    """How often queues and processes are looked at."""
+    heartbeat_s: float = Field(default=2.0, gt=0)
+    """How often a worker says that it lives."""
+    dead_after_s: float = Field(default=10.0, gt=0)
+    """How long a worker may be silent before others take over what it has."""
+
+    @model_validator(mode="after")
+    def _outlive_each_other(self) -> "JobOptions":
+        if self.dead_after_s < 3 * self.heartbeat_s:
+            raise ValueError("`dead_after_s` must be three times `heartbeat_s` or more")
+        if self.lease_s < 3 * self.dead_after_s:
+            raise ValueError("`lease_s` must be three times `dead_after_s` or more")
+        return self
+
+
 class Publishing(Part):
     """What a constitution must show before it is published."""
 
@@ -294,6 +337,7 @@ class Settings(Part):
     limits: Limits = Limits()
     logs: Logs = Logs()
     probes: Probes = Probes()
+    jobs: JobOptions = JobOptions()
     models: dict[ModelName, ModelEntry] = Field(default_factory=dict)
 
     @model_validator(mode="before")

@@ -31,6 +31,20 @@ class JobRow(Table):
     result: Mapped[dict[str, Any] | None]
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     request_hash: Mapped[str] = mapped_column(String(80))
+    constitution: Mapped[str | None] = mapped_column(String(63), index=True)
+    constitution_version: Mapped[str | None] = mapped_column(String(40))
+    constitution_hash: Mapped[str | None] = mapped_column(String(80))
+    tags: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
+    """The client's own keys and values."""
+    priority: Mapped[int] = mapped_column(default=100)
+    run: Mapped[int] = mapped_column(default=1)
+    """Counts up each time the job is resumed."""
+    last_event: Mapped[int] = mapped_column(default=0)
+    """Number of the job's last event."""
+    cost: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    run_cost: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Of the present run, which a budget is about."""
+    cost_usd: Mapped[float | None]
 
 
 class EventRow(Table):

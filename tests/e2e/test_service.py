@@ -130,7 +130,7 @@ def test_a_taken_port_is_one_line(tmp_path: Path):
 
 def test_an_open_stream_does_not_keep_the_service_from_stopping(server: Server):
     body = {"recipe": RECIPE}
-    with httpx2.Client(base_url=server.url) as client:
+    with httpx2.Client(base_url=server.url, timeout=60) as client:
         job = client.post("/v1/jobs", json=body).json()
         with client.sse(f"/v1/jobs/{job['id']}/events/stream") as source:
             next(iter(source))

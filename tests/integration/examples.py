@@ -224,14 +224,20 @@ async def _datasets(record: Recorder) -> None:
 
 
 async def _jobs(record: Recorder) -> None:
-    job = await record("POST", "/v1/jobs", {"recipe": RECIPE})
+    job = await record("POST", "/v1/jobs", {"recipe": RECIPE, "metadata": {"team": "red"}})
     path = f"/v1/jobs/{job['id']}"
-    while (await record("GET", path))["status"] not in ("succeeded", "failed"):
+    while (await record("GET", path))["status"] in ("queued", "running"):
         record.found.pop("get_job")
         await asyncio.sleep(0.05)
-    for each in ("/v1/jobs", f"{path}/events", f"{path}/events/stream"):
+    for each in ("/v1/jobs", *(f"{path}/{what}" for what in ("events", "events/stream", "metrics", "checkpoints"))):
         await record("GET", each)
-    await record("POST", f"{path}/cancel")
+    other = await record("POST", "/v1/jobs", {"recipe": RECIPE})
+    for wish in ("pause", "cancel"):
+        await record("POST", f"/v1/jobs/{other['id']}/{wish}")
+    failed = await record("POST", "/v1/jobs", {"recipe": RECIPE | {"name": "fails"}})
+    while (await record("GET", f"/v1/jobs/{failed['id']}"))["status"] in ("queued", "running"):
+        await asyncio.sleep(0.05)
+    await record("POST", f"/v1/jobs/{failed['id']}/resume")
 
 
 async def _models(record: Recorder, folder: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from api.lifecycle import Wish
 from api.store.database import open_database
 from api.store.jobs import JobStore
 from constitution.document import load, read_bytes
@@ -16,6 +17,7 @@ from solon.fakes import ScriptedChat, scoring_judge
 from solon.records import Completion, Message, PreferencePair, Prompt
 from solon.rows import Row
 from tests.integration.service import FakeModels, service
+from tests.unit.api.queues import NoQueue
 
 DRAFT = "/v1/constitutions/civic/drafts/mine"
 INSULT = b"The response should insult the person."
@@ -90,9 +92,9 @@ async def test_a_draft_is_previewed_on_given_pairs(tmp_path: Path) -> None:
 
 
 async def test_a_draft_is_previewed_on_the_labels_of_a_job(tmp_path: Path) -> None:
-    jobs = JobStore(open_database(f"sqlite:///{tmp_path / 'solon.db'}"))
+    jobs = JobStore(open_database(f"sqlite:///{tmp_path / 'solon.db'}"), NoQueue())
     job = jobs.create({"name": "x"}, max_queued=9)
-    jobs.cancel(job.id)
+    jobs.wish(job.id, Wish.CANCEL)
     write_pairs(tmp_path / "artifacts" / "jobs" / job.id / "out" / "01-label" / "pairs.jsonl", await stored())
     async with service(tmp_path, *far(model("far"))) as client:
         await save_draft(client)

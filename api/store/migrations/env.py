@@ -2,12 +2,16 @@
 
 from alembic import context
 
-from api.store.preference_tables import PreferenceRow  # with all other tables in the same metadata
+from api.store import job_tables, preference_tables
 from api.store.schema import VERSION_TABLE
+from api.store.tables import Table
+
+TABLES = (job_tables, preference_tables)
+"""Modules whose tables belong to the same metadata."""
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=PreferenceRow.metadata,
+    target_metadata=Table.metadata,
     version_table=VERSION_TABLE,
     render_as_batch=True,
 )

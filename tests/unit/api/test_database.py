@@ -18,6 +18,7 @@ from api.store.jobs import JobStore
 from api.store.tables import JobRow
 from solon.errors import InvalidInput, StorageUnavailable
 from tests.integration.postgres import DATABASES, new_database
+from tests.unit.api.queues import NoQueue
 from tests.unit.constitution.stores import PATIENCE_S, processes
 
 PROCESSES = 4
@@ -38,16 +39,9 @@ def _claim_by_reading_first(url: str, results: Any) -> None:
     results.put(None)
 
 
-def _claim_from_the_store(url: str, results: Any) -> None:
-    store = JobStore(open_database(url))
-    while (job := store.claim()) is not None:
-        results.put(job.id)
-    results.put(None)
-
-
 def claims(url: str, target: Any) -> Counter[str]:
     """How often each of the jobs was claimed by several processes at once."""
-    store = JobStore(open_database(url))
+    store = JobStore(open_database(url), NoQueue())
     for _ in range(JOBS):
         store.create({}, max_queued=JOBS)
     context = processes()
@@ -72,17 +66,10 @@ def test_processes_that_read_before_they_claim_never_claim_twice_on_sqlite(tmp_p
     assert (len(counted), set(counted.values())) == (JOBS, {1})
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", DATABASES)
-def test_processes_never_claim_a_job_twice(kind: str, tmp_path: Path):
-    counted = claims(new_database(kind, tmp_path), _claim_from_the_store)
-    assert set(counted.values()) == {1}
-
-
 @pytest.mark.parametrize("kind", DATABASES)
 def test_a_reader_sees_one_state_and_waits_for_no_writer(kind: str, tmp_path: Path):
     engine = open_database(new_database(kind, tmp_path))
-    store = JobStore(engine)
+    store = JobStore(engine, NoQueue())
     store.create({}, max_queued=9)
     with Session(engine) as writing, writing.begin():
         writing.execute(sa.update(JobRow).values(status="running"))
@@ -142,7 +129,7 @@ def _write_and_be_cut_off(engine: sa.Engine) -> None:
 
 def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path: Path, full_disk: Callable[[Path], None]):
     url = new_database("sqlite", tmp_path)
-    store = JobStore(open_database(url))
+    store = JobStore(open_database(url), NoQueue())
     kept = store.create({"n": 1}, max_queued=99)
     full_disk(tmp_path / "solon.db")
     with pytest.raises(StorageUnavailable, match="disk") as caught:
@@ -151,14 +138,14 @@ def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path: Path, full_disk: Call
     assert store.get(kept.id) == kept
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     later = store.create({"n": 2}, max_queued=999)
-    assert JobStore(open_database(url)).get(later.id) == later
+    assert JobStore(open_database(url), NoQueue()).get(later.id) == later
 
 
 def test_a_database_that_is_locked_for_too_long_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     url = new_database("sqlite", tmp_path)
     engine = open_database(url)
     monkeypatch.setattr(database, "BUSY_S", 0.05)
-    waiting = JobStore(database.connect(url))
+    waiting = JobStore(database.connect(url), NoQueue())
     with engine.begin(), pytest.raises(StorageUnavailable, match="locked") as caught:
         waiting.create({}, max_queued=9)
     assert caught.value.retry_after_s > 0
@@ -181,7 +168,7 @@ def test_a_server_that_does_not_answer_is_unavailable():
 @pytest.mark.postgres
 def test_connections_that_the_server_ended_are_made_again(tmp_path: Path):
     url = new_database("postgresql", tmp_path)
-    store = JobStore(open_database(url))
+    store = JobStore(open_database(url), NoQueue())
     kept = store.create({}, max_queued=9)
     others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     end = sa.text(f"SELECT pg_terminate_backend(pid) {others}")
@@ -196,4 +183,4 @@ def test_a_connection_that_ends_within_a_transaction_is_an_outage_and_nothing_is
     engine = open_database(url)
     with pytest.raises(StorageUnavailable):
         _write_and_be_cut_off(engine)
-    assert JobStore(engine).page(after=None, limit=9, order="asc") == ([], False)
+    assert JobStore(engine, NoQueue()).page(after=None, limit=9, order="asc") == ([], False)

@@ -1,6 +1,8 @@
 """The schema: migrations and models say the same, data outlives them, and a database is never half migrated."""
 
+import importlib
 import itertools
+import pkgutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from typer.testing import CliRunner
 
+from api import store
 from api.cli import app
 from api.store import schema
 from api.store.database import connect, open_database
@@ -23,6 +26,10 @@ from tests.integration.postgres import DATABASES, new_database
 from tests.unit.constitution.stores import PATIENCE_S, processes
 
 PROCESSES = 4
+
+
+for module in pkgutil.iter_modules(store.__path__, "api.store."):  # every table, whichever module holds it
+    importlib.import_module(module.name)
 
 
 @pytest.fixture(params=DATABASES)
