@@ -1,26 +1,62 @@
-"""A client of a running service, for `solon job` and `solon align --server`. Its failures are our own errors."""
+"""A client of a running service, for programs and for the command line. Its failures are our own errors.
 
-from collections.abc import Iterator
+    from api import calls
+    from api.client import Service
+
+    with Service("http://127.0.0.1:8000") as service:                      # key: SOLON_API_KEY
+        found = service.send(calls.label([{"prompt": "Hello?"}], constitution="civic", judge="starter-judge"))
+        for preference in service.each(calls.preferences(status=["ok"], metadata={"team": "red"})): ...
+        job = service.wait(service.submit(recipe).id)
+
+`api.calls` has one function for each request; `api.async_client` sends the same from a coroutine. A request that met a
+full queue or a server that went away is sent again, with the same Idempotency-Key.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Self, TypeVar
 
 import httpx2
 
-from api.lifecycle import Wish
+from api import calls
+from api.calls import Answer, Call, Patience
 from api.recipes import Recipe
+from api.services import Page
 from api.store.jobs import FINISHED, Job, JobEvent
-from solon.errors import Busy, Conflict, Failed, InvalidInput, NotFound, SolonError, UsageError
 
-_TIMEOUT = httpx2.Timeout(30.0, read=60.0)
-_BY_STATUS: dict[int, type[SolonError]] = {404: NotFound, 409: Conflict, 422: InvalidInput}
+Item = TypeVar("Item")
 
 
 class Service:
     """The REST API behind `address`. Use as `with Service(address) as service`."""
 
-    def __init__(self, address: str, *, transport: httpx2.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        key: str | None = None,
+        patience: Patience | None = None,
+        transport: httpx2.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Args:
+        key: API key; None takes SOLON_API_KEY.
+        patience: when a request is sent again.
+        transport, sleep: stand in for the network and the clock in tests.
+        """
         self.address = address.rstrip("/")
-        self._http = httpx2.Client(base_url=self.address, timeout=_TIMEOUT, trust_env=False, transport=transport)
+        self._patience = patience or Patience()
+        self._sleep = sleep
+        self._http = httpx2.Client(
+            base_url=self.address,
+            timeout=calls.TIMEOUT,
+            trust_env=False,
+            transport=transport,
+            headers=calls.headers(key),
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -30,30 +66,76 @@ class Service:
     ) -> None:
         self._http.close()
 
-    def submit(self, recipe: Recipe) -> Job:
-        """The queued job."""
-        return Job.model_validate(self._call("POST", "/v1/jobs", json={"recipe": recipe.model_dump(mode="json")}))
+    def send(self, call: Call[Answer]) -> Answer:
+        """The answer to one of `api.calls`; raises a SolonError that says what the service said."""
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                outcome = self._http.request(call.method, call.path, **call.options())
+            except httpx2.InvalidURL as error:
+                raise calls.unreachable(self.address) from error
+            except httpx2.TransportError as error:
+                outcome = error
+            wait_s = self._patience.wait_s(tries, call, outcome)
+            if isinstance(outcome, httpx2.Response) and (outcome.is_success or wait_s is None):
+                return call.read(outcome)
+            if wait_s is None:
+                assert isinstance(outcome, httpx2.TransportError)  # noqa: S101 - a response has been returned
+                raise calls.unreachable(self.address) from outcome
+            self._sleep(wait_s)
+
+    def each(self, call: Call[Page[Item]]) -> Iterator[Item]:
+        """The items of a list, page after page."""
+        while True:
+            page = self.send(call)
+            yield from page.data
+            if not page.has_more:
+                return
+            call = calls.after(call, page)
+
+    def export(self, dataset_id: str, out: Path, form: str, container: str = "jsonl") -> dict[str, int]:
+        """How many pairs were left out, by reason; the dataset is at `out`, for another program."""
+        path, params = f"/v1/datasets/{dataset_id}/export", {"format": form, "container": container}
+        try:
+            with self._http.stream("GET", path, params=params) as response:
+                if response.is_error:
+                    response.read()
+                    raise calls.refusal(response)
+                partial = out.with_name(f".{out.name}.partial")
+                with partial.open("wb") as file:
+                    for part in response.iter_bytes():
+                        file.write(part)
+        except httpx2.TransportError as error:
+            raise calls.unreachable(self.address) from error
+        os.replace(partial, out)
+        told = response.headers.get("Solon-Left-Out", "none")
+        left_out = (each.partition("=") for each in told.split(", ") if "=" in each)
+        return {why: int(count) for why, _, count in left_out}
+
+    def submit(self, recipe: Recipe, key: str | None = None) -> Job:
+        """The queued job; the same key and recipe give the same job."""
+        return self.send(calls.submit(recipe, key))
 
     def job(self, job_id: str) -> Job:
         """The job as it stands."""
-        return Job.model_validate(self._call("GET", f"/v1/jobs/{job_id}"))
+        return self.send(calls.job(job_id))
 
     def jobs(self, limit: int, **wanted: Any) -> list[Job]:
         """The newest jobs; `wanted` are query parameters of GET /v1/jobs."""
-        found = self._call("GET", "/v1/jobs", params={"limit": limit} | wanted)
-        return [Job.model_validate(job) for job in found["data"]]
+        return self.send(calls.jobs(limit=limit, **wanted)).data
 
-    def wish(self, job_id: str, wish: Wish) -> Job:
-        """The job after asking it to stop, to pause or to go on."""
-        return Job.model_validate(self._call("POST", f"/v1/jobs/{job_id}/{wish}"))
+    def wish(self, job_id: str, verb: str) -> Job:
+        """The job after asking it to stop, to pause or to go on: `cancel`, `pause`, `resume`."""
+        return self.send(calls.wish(job_id, verb))
+
+    def cancel(self, job_id: str) -> Job:
+        """The job after asking it to stop."""
+        return self.wish(job_id, "cancel")
 
     def events(self, job_id: str, after: int = 0) -> Iterator[JobEvent]:
         """The events so far, in order."""
-        more = True
-        while more:
-            page = self._call("GET", f"/v1/jobs/{job_id}/events", params={"after": after, "limit": 1000})
-            yield from (JobEvent.model_validate(event) for event in page["data"])
-            after, more = page["last_id"] or after, page["has_more"]
+        yield from self.each(calls.get(f"/v1/jobs/{job_id}/events", Page[JobEvent], after=after, limit=1000))
 
     def follow(self, job_id: str, after: int = 0) -> Iterator[JobEvent]:
         """Events until the job is finished; a broken stream is taken up where it broke."""
@@ -64,46 +146,27 @@ class Service:
             if self.job(job_id).status in FINISHED:
                 return
 
+    stream = follow
+
+    def wait(self, job_id: str) -> Job:
+        """The job once it is finished, however it ended."""
+        for _ in self.follow(job_id):
+            pass
+        return self.job(job_id)
+
     def _stream(self, job_id: str, after: int) -> Iterator[JobEvent]:
+        """Events from one connection; it ends when the job does, or when the connection breaks."""
         path, headers = f"/v1/jobs/{job_id}/events/stream", {"Last-Event-ID": str(after)}
         try:
-            with self._http.sse(path, headers=headers) as source:
+            with self._http.sse(path, headers=headers, timeout=60.0) as source:
                 if source.response.is_error:
                     source.response.read()
-                    self._refused(source.response)
+                    raise calls.refusal(source.response)
                 for message in source:
                     if message.event == "end":
                         return
                     yield JobEvent.model_validate_json(message.data)
-        except httpx2.RemoteProtocolError:
-            return
-        except httpx2.ReadTimeout:
+        except (httpx2.RemoteProtocolError, httpx2.ReadTimeout, httpx2.ReadError):
             return
         except httpx2.TransportError as error:
-            self._unreachable(error)
-
-    def _call(self, method: str, path: str, **options: Any) -> Any:
-        try:
-            response = self._http.request(method, path, **options)
-        except (httpx2.TransportError, httpx2.InvalidURL) as error:
-            self._unreachable(error)
-        if response.is_error:
-            self._refused(response)
-        return response.json()
-
-    def _unreachable(self, error: Exception) -> NoReturn:
-        raise Failed(
-            f"there is no service at {self.address}", remedy="start one with `solon serve`, or give --server URL"
-        ) from error
-
-    def _refused(self, response: httpx2.Response) -> NoReturn:
-        try:
-            problem: dict[str, Any] = response.json()
-        except ValueError:
-            problem = {}
-        message = problem.get("detail") or f"the service answered HTTP {response.status_code}"
-        remedy, field = problem.get("remedy", ""), problem.get("field")
-        if response.status_code == 429:
-            raise Busy(message, retry_after_s=float(response.headers.get("Retry-After", "1")))
-        kind = _BY_STATUS.get(response.status_code, UsageError if response.status_code < 500 else Failed)
-        raise kind(message, remedy=remedy, field=field)
+            raise calls.unreachable(self.address) from error

@@ -35,6 +35,7 @@ Only = Annotated[bool, typer.Option("--estimate", help="Only say what it would a
 Calls = Annotated[int | None, typer.Option(min=1, help="Stop, to go on later, after so many calls.")]
 TokenCap = Annotated[int | None, typer.Option(min=1, help="The same in tokens of prompts and completions.")]
 Money = Annotated[float | None, typer.Option(min=0.0, help="The same in money, at the registry's prices.")]
+Server = Annotated[str | None, typer.Option(metavar="URL", help="A service that labels and keeps, with SOLON_API_KEY.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 
 
@@ -58,6 +59,7 @@ def label(
     max_calls: Calls = None,
     max_tokens: TokenCap = None,
     max_usd: Money = None,
+    server: Server = None,
     as_json: AsJson = False,
 ) -> None:
     """Label a file: a status for every row, pairs with probabilities, and agreement with people where they voted."""
@@ -85,12 +87,27 @@ def label(
             field="--relabel",
             remedy="`solon constitution preview` says what that costs",
         )
-    if estimate:
+    if server is not None:
+        if again or estimate:
+            raise InvalidInput("works on files here", field="--server", remedy="leave out --relabel and --estimate")
+        _label_there(rows, out, request, server, as_json)
+    elif estimate:
         from api.estimating import estimate_file, show_estimate
 
         show_estimate(run(estimate_file(rows, request, settings(context))), as_json=as_json)
     else:
         _label(context, rows, out, request, again, as_json)
+
+
+def _label_there(rows: Path, out: Path, request: "LabelRequest", server: str, as_json: bool) -> None:
+    from api.client import Service
+    from api.labelling import show_labelled
+    from api.progress import shown
+    from api.remote_labelling import label_remotely
+
+    with Service(server) as service, shown(as_json=as_json) as emit:
+        summary = label_remotely(rows, out, request, service, emit)
+    write_json(summary) if as_json else show_labelled(summary)
 
 
 def _label(context: typer.Context, rows: Path, out: Path, request: "LabelRequest", again: bool, as_json: bool) -> None:

@@ -17,10 +17,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("ls")
-def list_models(context: typer.Context, as_json: AsJson = False) -> None:
+def list_models(
+    context: typer.Context,
+    server: Annotated[
+        str | None, typer.Option(metavar="URL", help="The models of a service, trained ones too.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """List the registered models and where they are."""
     from rich.table import Table
 
+    if server is not None:
+        _list_models_there(server, as_json)
+        return
     models = settings(context).models
     if as_json:
         write_json([{"name": name, **entry.model_dump(mode="json")} for name, entry in sorted(models.items())])
@@ -28,6 +37,23 @@ def list_models(context: typer.Context, as_json: AsJson = False) -> None:
     table = Table("name", "kind", "engine", "where")
     for name, entry in sorted(models.items()):
         table.add_row(name, entry.kind, entry.engine, entry.endpoint or entry.path or ", ".join(entry.members))
+    print_table(table)
+
+
+def _list_models_there(server: str, as_json: bool) -> None:
+    from rich.table import Table
+
+    from api import calls
+    from api.client import Service
+
+    with Service(server) as service:
+        found = list(service.each(calls.models(limit=100)))
+    if as_json:
+        write_json([card.model_dump(mode="json") for card in found])
+        return
+    table = Table("name", "kind", "engine", "owner", "promoted")
+    for card in found:
+        table.add_row(card.id, card.kind, card.engine, card.owned_by, card.promoted or "")
     print_table(table)
 
 

@@ -1,11 +1,17 @@
-"""`solon pairs import|export|dedup|decontaminate|card|reweight`: datasets of preference pairs."""
+"""`solon pairs ls|show|review|import|export|dedup|decontaminate|card|reweight`: stored preferences, and datasets."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from api import stored_pairs_cli
+from api.stored_pairs_cli import Server
+
 app = typer.Typer(no_args_is_help=True)
+app.command("ls")(stored_pairs_cli.list_pairs)
+app.command("show")(stored_pairs_cli.show_pair)
+app.command("review")(stored_pairs_cli.review_pair)
 
 WEIGHT_HELP = "Multiply the weight of a principle (concise=3) or of all with a tag (tag:tone=0); may be repeated."
 
@@ -45,19 +51,38 @@ def import_(
 
 @app.command()
 def export(
-    dataset: Dataset,
+    context: typer.Context,
+    dataset: Annotated[
+        Path, typer.Argument(metavar="PAIRS", help="A dataset: a file, or the id of one that a service has (ds_...).")
+    ],
     form: Annotated[
         Literal["trl_preference", "trl_unpaired", "openai_preference", "sharegpt", "annotated_pairs", "votes"],
         typer.Option("--format", help="For which program."),
     ],
     out: Out,
+    server: Server = None,
     as_json: AsJson = False,
 ) -> None:
     """Write the usable pairs for another program; quarantined and failed ones never."""
     from api.pair_care import export_file
 
+    if dataset.name.startswith("ds_") and not dataset.exists():
+        _export_stored(context, dataset.name, form, out, server, as_json)
+        return
     summary = export_file(dataset, form, out)
     _show(summary, as_json, f"{summary['pairs']} pairs", summary["left_out"])
+
+
+def _export_stored(
+    context: typer.Context, dataset: str, form: str, out: Path, server: str | None, as_json: bool
+) -> None:
+    from api.inprocess import connected
+    from api.terminal import settings
+
+    container = "parquet" if out.suffix == ".parquet" else "jsonl"
+    with connected(settings(context), server) as service:
+        left_out = service.export(dataset, out, form, container)
+    _show({"left_out": left_out, "format": form, "out": str(out)}, as_json, dataset, left_out)
 
 
 @app.command()
