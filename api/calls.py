@@ -42,13 +42,13 @@ from solon.errors import (
     Unauthorized,
     UsageError,
 )
+from solon.settings import CLIENT_KEY
 
 Answer = TypeVar("Answer")
 Json = Mapping[str, Any]
 
 TIMEOUT: Final = httpx2.Timeout(30.0, read=600.0)
 """Labels are made while the answer is waited for."""
-KEY_VARIABLE: Final = "SOLON_API_KEY"
 _PASSING: Final = frozenset({429, 502, 503, 504})
 """Statuses that another try may change."""
 _LONGEST_WAIT_S: Final = 60.0
@@ -246,7 +246,7 @@ class Patience:
 
 def headers(key: str | None) -> dict[str, str]:
     """Of every request; the key is taken from SOLON_API_KEY unless one is given."""
-    found = key if key is not None else os.environ.get(KEY_VARIABLE)
+    found = key if key is not None else os.environ.get(CLIENT_KEY)
     return {"Authorization": f"Bearer {found}"} if found else {}
 
 

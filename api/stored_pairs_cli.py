@@ -15,14 +15,15 @@ Server = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="Of a preference, such as pref_0a...")]
-Status = Literal["ok", "tie", "refused", "off_format", "truncated", "timeout", "error", "incomplete_swap"]
 
 
 def list_pairs(
     context: typer.Context,
     limit: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
     constitution: Annotated[str | None, typer.Option(metavar="ID[@VERSION]")] = None,
-    status: Annotated[list[Status] | None, typer.Option(help="May be repeated.")] = None,
+    status: Annotated[
+        list[str] | None, typer.Option(metavar="STATUS", help="Such as ok or tie; may be repeated.")
+    ] = None,
     min_margin: Annotated[float | None, typer.Option(min=0.0, max=1.0)] = None,
     judge: Annotated[str | None, typer.Option(metavar="NAME")] = None,
     source: Annotated[str | None, typer.Option(metavar="JOB", help="The job that labelled it, or `request`.")] = None,

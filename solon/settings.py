@@ -391,6 +391,8 @@ _BUILTIN_MODELS = {
 }
 
 _PREFIX = "SOLON_"
+CLIENT_KEY = "SOLON_API_KEY"
+"""Environment variable with the key that commands send to a service; no setting."""
 
 
 def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
@@ -405,7 +407,7 @@ def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
 
 def _apply_environment(document: dict[str, Any], environment: Mapping[str, str]) -> None:
     for variable in sorted(environment):
-        if not variable.startswith(_PREFIX):
+        if not variable.startswith(_PREFIX) or variable == CLIENT_KEY:
             continue
         path = variable.removeprefix(_PREFIX).lower().split("__")
         if path[0] not in Settings.model_fields:

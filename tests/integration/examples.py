@@ -229,7 +229,13 @@ async def _jobs(record: Recorder) -> None:
     while (await record("GET", path))["status"] in ("queued", "running"):
         record.found.pop("get_job")
         await asyncio.sleep(0.05)
-    for each in ("/v1/jobs", *(f"{path}/{what}" for what in ("events", "events/stream", "metrics", "checkpoints"))):
+    alias = "/v1/fine_tuning/jobs"
+    for each in (
+        "/v1/jobs",
+        alias,
+        f"{alias}/{job['id']}",
+        *(f"{path}/{what}" for what in ("events", "events/stream", "metrics", "checkpoints")),
+    ):
         await record("GET", each)
     other = await record("POST", "/v1/jobs", {"recipe": RECIPE})
     for wish in ("pause", "cancel"):

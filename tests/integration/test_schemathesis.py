@@ -29,9 +29,8 @@ from schemathesis.specs.openapi.checks import (
 
 from api.app import create_app
 from api.callers import ALL_SCOPES
-from solon.settings import Settings
 from tests.integration.examples import CONSTITUTION, KIND, RECIPE, ROW, models
-from tests.integration.service import EVENTS, script
+from tests.integration.service import settings_in
 from tests.integration.test_rest_models import MODEL, trained
 
 EXAMPLES = int(os.environ.get("SOLON_SCHEMATHESIS", "3"))
@@ -63,8 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def client(folder: Path) -> Generator[httpx2.Client]:
     """A client of a service in a thread of this process."""
-    places = [f"database=sqlite:///{folder / 'solon.db'}", f"artifacts={folder / 'artifacts'}"]
-    app = create_app(Settings.load(overrides=places, environment={}), models=models(), command=script(EVENTS))
+    app = create_app(settings_in(folder), models=models())
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
@@ -160,5 +158,8 @@ def _checked(strategy: Any, checks: list[Any]) -> None:
 
 @pytest.mark.slow
 def test_chains_of_requests_bring_nothing_down_either(described: Any):
-    machine = described.as_state_machine()
-    machine.run(settings=settings(QUICK, max_examples=max(3, EXAMPLES), stateful_step_count=6))
+    class Chains(described.as_state_machine()):
+        def validate_response(self, response: Any, case: Any, **_: Any) -> None:
+            case.validate_response(response, checks=CHECKS)
+
+    Chains.run(settings=settings(QUICK, max_examples=max(3, EXAMPLES), stateful_step_count=6))
