@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 import httpx2
 
 from api.client import Service
+from api.registry import Models
 from solon.settings import Settings
 
 Result = TypeVar("Result")
@@ -33,10 +34,13 @@ def connected(settings: Settings, server: str | None) -> Generator[Service]:
 class Embedded(httpx2.BaseTransport):
     """Requests to the application, which runs in a thread of its own. Use as `with Embedded(settings) as transport`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, models: Models | None = None) -> None:
+        """Args:
+        models: stands in for real models in tests.
+        """
         from api.app import create_app
 
-        self._app = create_app(settings)
+        self._app = create_app(settings, models=models)
         self._inside = httpx2.ASGITransport(app=self._app, raise_app_exceptions=True)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="embedded service", daemon=True)
