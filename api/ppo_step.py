@@ -1,6 +1,7 @@
 """The `ppo` step: a training child samples from the policy and trains it on reward models, rules and judge."""
 
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from api import prompts
@@ -26,24 +27,32 @@ class PPO:
 
     async def do(self, step: PPOStep, run: Run, folder: Path, ticks: Ticks) -> Outcome:
         """The trained model; rules and judge are served to the child while it trains."""
-        asked = run.train_prompts()
-        (folder / "prompts.jsonl").write_text(
-            "".join(prompt.model_dump_json() + "\n" for prompt in asked), encoding="utf-8"
-        )
-        async with AsyncExitStack() as stack:
-            url = ""
-            if step.asks_critic:
-                cache = stack.enter_context(opened_cache(run.settings))
-                judge = await open_judge(
-                    run.recipe.judge, run.constitution, run.settings, run.models, cache, run.accounts
-                )
-                labeller = Labeller(run.constitution, judge, seed=run.recipe.seed)
-                url = (await stack.enter_async_context(RewardService(scorers(labeller)))).url
+        write_prompts(run, folder)
+        async with rewards_served(step.asks_critic, run) as url:
             shown = ("reward", "kl", "tokens", "unfinished")
             config = _config(step, run, folder, url)
             done = await run.train(config, folder / "model-run", ticks.steps(*shown))
         result = {name: done.get(name) for name in ("prompts", "dropped", "metrics", "ended_by")}
         return Outcome({"model": folder / "model"}, result)
+
+
+def write_prompts(run: Run, folder: Path) -> None:
+    """Write the training prompts into prompts.jsonl of the step's folder."""
+    lines = (prompt.model_dump_json() + "\n" for prompt in run.train_prompts())
+    (folder / "prompts.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+@asynccontextmanager
+async def rewards_served(wanted: bool, run: Run) -> AsyncGenerator[str]:
+    """The address where rules and judge score completions, while it lasts; empty where nobody asks them."""
+    async with AsyncExitStack() as stack:
+        if not wanted:
+            yield ""
+            return
+        cache = stack.enter_context(opened_cache(run.settings))
+        judge = await open_judge(run.recipe.judge, run.constitution, run.settings, run.models, cache, run.accounts)
+        labeller = Labeller(run.constitution, judge, seed=run.recipe.seed)
+        yield (await stack.enter_async_context(RewardService(scorers(labeller)))).url
 
 
 def _config(step: PPOStep, run: Run, folder: Path, url: str) -> PPOConfig:

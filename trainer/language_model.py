@@ -66,6 +66,11 @@ class LanguageModel:
         model._require_plain_attention()
         return model
 
+    @staticmethod
+    def ends(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+        """Tokens that end a completion of this network."""
+        return _end_tokens(network, tokenizer)
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""

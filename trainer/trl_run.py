@@ -35,11 +35,6 @@ class Method(Protocol):
         ...
 
     @property
-    def batch_size(self) -> int:
-        """Rows per step, over all processes."""
-        ...
-
-    @property
     def warmup(self) -> float:
         """Share of the steps."""
         ...
@@ -79,8 +74,6 @@ def trl_arguments(kind: type[Arguments], config: Method, scratch: Path, **ours: 
         "output_dir": str(config.state or scratch),
         "learning_rate": config.learning_rate,
         "num_train_epochs": config.epochs,
-        "per_device_train_batch_size": math.ceil(config.batch_size / processes.count()),
-        "max_length": None,
         "warmup_steps": config.warmup,
         "seed": config.seed,
         "bf16": fast_bfloat16(),
@@ -95,6 +88,9 @@ def trl_arguments(kind: type[Arguments], config: Method, scratch: Path, **ours: 
         "save_total_limit": 1,
         "report_to": "none",
     }
+    if hasattr(config, "batch_size"):
+        each = math.ceil(cast(Any, config).batch_size / processes.count())
+        shared |= {"per_device_train_batch_size": each, "max_length": None}
     try:
         return kind(**(shared | ours | config.trl))
     except (TypeError, ValueError) as error:
@@ -138,7 +134,7 @@ class _Report(TrainerCallback):
     def _pass_on(self, step: int, max_steps: int, logs: Mapping[str, Any]) -> None:
         if "loss" not in logs:
             return
-        metrics = {ours: float(logs[theirs]) for theirs, ours in self._renamed.items() if theirs in logs}
+        metrics = {ours: float(logs[theirs]) for theirs, ours in self._renamed.items() if logs.get(theirs) is not None}
         if not all(math.isfinite(value) for value in metrics.values()):
             raise TrainingFailed(f"training diverged at step {step}", remedy="lower learning_rate")
         self._progress(step, max_steps, metrics)

@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from solon.errors import InvalidInput, NotFound
 from trainer.config.child import Child
 from trainer.config.dpo import DPOConfig, DPOMethod
+from trainer.config.groups import GRPOConfig, GRPOMethod, RLOOConfig, RLOOMethod
 from trainer.config.kl import KLConfig
 from trainer.config.kto import KTOConfig, KTOMethod
 from trainer.config.likelihood import LikelihoodConfig
@@ -27,6 +28,8 @@ __all__ = [
     "Child",
     "DPOConfig",
     "DPOMethod",
+    "GRPOConfig",
+    "GRPOMethod",
     "GateSource",
     "KLConfig",
     "KTOConfig",
@@ -36,6 +39,8 @@ __all__ = [
     "MonitorSettings",
     "PPOConfig",
     "PPOMethod",
+    "RLOOConfig",
+    "RLOOMethod",
     "RewardConfig",
     "RewardMethod",
     "RewardModelSource",
@@ -49,7 +54,18 @@ __all__ = [
     "read_config",
 ]
 
-AnyConfig = SFTConfig | RewardConfig | PPOConfig | DPOConfig | KTOConfig | KLConfig | ScoreConfig | LikelihoodConfig
+AnyConfig = (
+    SFTConfig
+    | RewardConfig
+    | PPOConfig
+    | GRPOConfig
+    | RLOOConfig
+    | DPOConfig
+    | KTOConfig
+    | KLConfig
+    | ScoreConfig
+    | LikelihoodConfig
+)
 
 TrainConfig = Annotated[AnyConfig, Field(discriminator="type")]
 """Any configuration that `python -m trainer.run` accepts."""

@@ -4,10 +4,8 @@ import shutil
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from solon.errors import InvalidInput
-from solon.formats import sha256_of
 from trainer import checkpoint, hardware
 from trainer.config import PPOConfig
 from trainer.data import Encoder, read_samples
@@ -21,6 +19,7 @@ from trainer.ppo.state import States
 from trainer.ppo.update import Update
 from trainer.publishing import published
 from trainer.rewards.sources import opened
+from trainer.runs.online import reward_digests
 from trainer.runs.prompts import read_prompts
 from trainer.runs.records import Emit, curve, keep, provenance, within, write_json
 from trainer.runs.states import kept_state
@@ -40,7 +39,9 @@ def run(config: PPOConfig, emit: Emit) -> None:
         ptx = keep((encoder.sample(sample) for sample in samples), drops)
         if samples and not ptx:
             raise InvalidInput("no row fits the model", field="ptx", remedy="raise max_length")
-        facts = provenance(config, model=config.model, data=config.prompts) | {"rewards": _rewards(config)}
+        facts = provenance(config, model=config.model, data=config.prompts) | {
+            "rewards": reward_digests((*config.rewards, *config.costs))
+        }
         networks = Networks(network, config)
         model = LanguageModel.around(network, tokenizer, config.model.name)
         rewards, costs = opened(config.rewards), opened(config.costs, "costs")
@@ -62,20 +63,6 @@ def run(config: PPOConfig, emit: Emit) -> None:
         write_json(scratch / "provenance.json", {**facts, "final_metrics": steps.last, "seconds": seconds})
     done = {"prompts": len(asked), "dropped": dict(drops), "metrics": steps.last, "ended_by": ending}
     emit("done", output=str(config.output), **done, monitor=monitored, seconds=seconds)
-
-
-def _rewards(config: PPOConfig) -> dict[str, Any]:
-    """Digests of the reward models' weights, by name."""
-    paths: dict[str, Path] = {}
-    for source in (*config.rewards, *config.costs):
-        if source.type == "reward_model":
-            paths[source.name] = source.path
-        elif source.type == "gate":
-            paths |= {f"{source.name}.helpfulness": source.helpfulness, f"{source.name}.safety": source.safety}
-    return {
-        name: {str(file.relative_to(path)): sha256_of(file) for file in sorted(path.rglob("*.safetensors"))}
-        for name, path in paths.items()
-    }
 
 
 def _publish(config: PPOConfig, networks: Networks, scratch: Path) -> None:
