@@ -12,7 +12,17 @@ from api.judging import check_judge, open_judge
 from api.labelling import LabelRequest
 from api.libraries import load_constitution
 from api.named_files import located
-from api.recipes import BestOfNStep, CritiqueRevisionStep, DPOStep, EvaluateStep, LabelStep, PPOStep, Recipe
+from api.recipes import (
+    BestOfNStep,
+    CritiqueRevisionStep,
+    DPOStep,
+    EvaluateStep,
+    GRPOStep,
+    LabelStep,
+    PPOStep,
+    Recipe,
+    RLOOStep,
+)
 from api.steps import AnyStep
 from api.store.judgements import JudgementStore
 from constitution.document import Constitution
@@ -93,7 +103,7 @@ async def estimate_recipe(recipe: Recipe, settings: Settings) -> dict[str, Any]:
 
 def _asks_in_training(step: AnyStep) -> bool:
     """Whether rules or judge are asked while it trains; how often depends on what the policy writes."""
-    return isinstance(step, PPOStep) and step.asks_critic
+    return isinstance(step, PPOStep | GRPOStep | RLOOStep) and step.asks_critic
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from api.recipes import KTOStep
+from api.group_steps import KTOStep
 from api.steps import Outcome, Run, Ticks
 from trainer.config import KTOConfig
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
+from api.group_steps import GRPOStep, KTOStep, RLOOStep
 from api.iterated_steps import BestOfNStep, ConditionStep, EvaluateProfilesStep, SPINStep
 from api.recipe_parts import (
     JudgeTerm,
@@ -22,7 +23,7 @@ from api.recipe_parts import (
 )
 from solon.documents import override, read_yaml, validated
 from solon.settings import ModelName
-from trainer.config import DPOMethod, KTOMethod, PPOMethod, RewardMethod, SFTMethod
+from trainer.config import DPOMethod, PPOMethod, RewardMethod, SFTMethod
 
 __all__ = [
     "AnyStep",
@@ -31,12 +32,14 @@ __all__ = [
     "CritiqueRevisionStep",
     "DPOStep",
     "EvaluateStep",
+    "GRPOStep",
     "JudgeTerm",
     "KTOStep",
     "LabelStep",
     "PPOStep",
     "Planned",
     "Prompts",
+    "RLOOStep",
     "Recipe",
     "RejectionSamplingStep",
     "RewardModelStep",
@@ -53,9 +56,6 @@ __all__ = [
 
 BUILTIN_PROMPTS = "builtin:"
 _FILE_ID = re.compile(r"^file_[0-9a-hjkmnp-tv-z]{26}$")
-
-PLANNED_STEPS = frozenset({"grpo", "rloo"})
-"""Step types that recipes will know and this version cannot run."""
 
 
 class Prompts(Part):
@@ -137,12 +137,6 @@ class DPOStep(DPOMethod):
     """Also train the same policy on the same pairs with shuffled labels, so that the evaluation has a control."""
 
 
-class KTOStep(KTOMethod):
-    """Kahneman-Tversky optimisation on the pairs of the last `label` step, each a good completion and a bad one."""
-
-    type: Literal["kto"]
-
-
 class SFTStep(SFTMethod):
     """Supervised fine-tuning of the policy on what an earlier step found to be good."""
 
@@ -217,12 +211,10 @@ def _single(step: Any) -> Any:
 
 
 def _known_type(step: Any) -> Any:
-    """The step, if this version can run it; a message that names no more than known words otherwise."""
+    """The step, if its type is known; a message that names no more than known words otherwise."""
     if isinstance(step, dict):
         kind = cast(dict[str, Any], step).get("type")
         available = f"available: {', '.join(STEP_TYPES)}"
-        if isinstance(kind, str) and kind in PLANNED_STEPS:
-            raise ValueError(f"the step type `{kind}` is not available yet; {available}")
         if kind not in STEP_TYPES:
             raise ValueError(f"a step needs a known `type`; {available}")
     return cast(Any, step)
@@ -236,6 +228,8 @@ AnyStep = (
     | PPOStep
     | DPOStep
     | KTOStep
+    | GRPOStep
+    | RLOOStep
     | EvaluateStep
     | BestOfNStep
     | ConditionStep
@@ -244,6 +238,8 @@ AnyStep = (
 )
 """What is done in one go."""
 SINGLE_TYPES: tuple[str, ...] = tuple(get_args(step.model_fields["type"].annotation)[0] for step in get_args(AnyStep))
+TRAINING_TYPES = ("dpo", "grpo", "kto", "ppo", "rloo", "sft", "spin")
+"""Steps that leave a policy."""
 STEP_TYPES = (*SINGLE_TYPES, "rounds", "rejection_sampling")
 Single = Annotated[Annotated[AnyStep, Field(discriminator="type")], BeforeValidator(_single)]
 
@@ -336,7 +332,7 @@ class Recipe(Part):
                 raise ValueError(f"{place}: `{step.type}` needs a {named} step before it")
             if step.type == "critique_revision" and step.verify and self.judge is None:
                 raise ValueError(f"{place}: `verify` needs a judge")
-            terms = step.terms if isinstance(step, PPOStep | BestOfNStep) else ()
+            terms = step.terms if isinstance(step, PPOStep | GRPOStep | RLOOStep | BestOfNStep) else ()
             if self.judge is None and any(term.type == "judge" for term in terms):
                 raise ValueError(f"{place}: the reward `judge` needs a judge")
             _require_models(place, terms, made)
@@ -374,10 +370,10 @@ def _needed(step: Any) -> tuple[str, ...]:
             return ("critique_revision",) if step.on == "revisions" else ("best_of_n",)
         case DPOStep() | KTOStep() | RewardModelStep() | ConditionStep():
             return ("label",)
-        case PPOStep() | BestOfNStep() if any(models_of(term) for term in step.terms):
+        case PPOStep() | GRPOStep() | RLOOStep() | BestOfNStep() if any(models_of(term) for term in step.terms):
             return ("reward_model",)
         case EvaluateStep():
-            return ("dpo", "kto", "ppo", "sft", "spin")
+            return TRAINING_TYPES
         case SPINStep():
             return ("sft",)
         case EvaluateProfilesStep():

@@ -6,6 +6,7 @@ from typing import Any
 
 from api.contest import Contest
 from api.prompts import is_agora
+from api.recipes import TRAINING_TYPES
 from api.steps import Run
 from solon import __version__
 from solon.datasets import read_pairs
@@ -47,7 +48,7 @@ def build_report(run: Run, evidence: Evidence) -> Report:
     """The report; behaviour is read where the oracle knows the prompts, rewards where the constitution has rules."""
     readings = _readings(evidence) if is_agora(run.recipe.prompts.eval) else {}
     behaviours = {side: behaviour(found, evidence.texts(side)) for side, found in readings.items()}
-    method = (run.latest_name("dpo", "kto", "ppo", "sft", "spin") or "").partition("-")[2]
+    method = (run.latest_name(*TRAINING_TYPES) or "").partition("-")[2]
     trained, labelled = run.latest("dpo", "kto", "spin", "reward_model"), run.latest("label", "critique_revision")
     pairs = list(read_pairs(run.artifacts["pairs"].path)) if "pairs" in run.artifacts else []
     curves = {"after": "model", "control": "control"}

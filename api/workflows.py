@@ -32,6 +32,7 @@ from api.dpo_step import DPO
 from api.evaluate_profiles_step import EvaluateProfiles
 from api.evaluate_step import Evaluate
 from api.events import Emit, Event
+from api.groups_step import Groups
 from api.judging import check_judge
 from api.kto_step import KTO
 from api.label_step import Label
@@ -57,6 +58,8 @@ WORK: dict[str, Work] = {
     "sft": SFT(),
     "reward_model": RewardModel(),
     "ppo": PPO(),
+    "grpo": Groups(),
+    "rloo": Groups(),
     "dpo": DPO(),
     "kto": KTO(),
     "best_of_n": BestOfN(),

@@ -388,6 +388,13 @@ _BUILTIN_MODELS = {
         "family": "starter",
         "judge": {"scale": 5},  # what it was taught to answer on
     },
+    "starter-marker": {  # the same model, asked for marks: rewards for direct RLAIF
+        "kind": "judge",
+        "engine": "local",
+        "path": "builtin:starter-judge",
+        "family": "starter",
+        "judge": {"method": "score", "scale": 5},
+    },
 }
 
 _PREFIX = "SOLON_"

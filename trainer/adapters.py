@@ -6,7 +6,7 @@ from typing import Any
 import peft
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from trainer import checkpoint
+from trainer import checkpoint, processes
 from trainer.config.lora import LoRA
 
 
@@ -28,6 +28,8 @@ def publish(model: Any, tokenizer: PreTrainedTokenizerBase, lora: LoRA | None, s
         model: the network that was trained, or peft's wrapper of it where there are adapters. It is used up.
         source: the directory that it began as; weights are written in its dtype, beside its tokenizer files.
     """
+    if not processes.is_first():
+        return
     if lora is not None and not lora.merge:
         model.save_pretrained(str(out))
         tokenizer.save_pretrained(str(out))

@@ -67,6 +67,9 @@ class SoftDPOTrainer(OwnBatches, DPOTrainer):
         self.lengths = cast(list[int], train_dataset["length"][:])
         self.global_batch = config.batch_size
         super().__init__(train_dataset=train_dataset, **arguments)
+        if processes.count() > 1 and config.loss_type not in SOFT_LOSSES:
+            # TRL gathers what it logs, and accelerate's gathering wants as many pairs of each process.
+            cast(Any, self.accelerator).gather = _gathered
 
     def _prepare_dataset(self, dataset: datasets.Dataset, *_: Any, **__: Any) -> datasets.Dataset:
         """`dataset` itself: it was tokenised by `trainer.data`, which knows whether a completion finished."""
@@ -204,6 +207,11 @@ class SoftDPOTrainer(OwnBatches, DPOTrainer):
         self._metrics["train"]["nll/chosen"].append((-sums[list(values).index("logps/chosen")] / tokens).item())
 
 
+def _gathered(tensor: Tensor) -> Tensor:
+    """The rows of all processes, however many each has."""
+    return torch.cat([part.to(tensor.device).reshape(-1, *tensor.shape[1:]) for part in processes.gathered(tensor)])
+
+
 def _arguments(config: DPOConfig, scratch: Path) -> TRLConfig:
     """TRL's arguments for our configuration on this machine; InvalidInput where the `trl` block has a wrong one."""
     ours: dict[str, Any] = {"beta": config.beta, "label_smoothing": config.label_smoothing}
@@ -276,5 +284,4 @@ def train(
 ) -> Any:
     """The trained network: `model`, or peft's wrapper of it; TrainingFailed when it diverges, weights included."""
     trainer = make_trainer(config, model, tokenizer, pairs, scratch, progress)
-    run_trainer(trainer, config.state)
-    return trainer.accelerator.unwrap_model(trainer.model)
+    return run_trainer(trainer, config)

@@ -33,7 +33,8 @@ from trainer import adapters, processes
 from trainer.config import GRPOConfig, RLOOConfig
 from trainer.decoding import Sampling
 from trainer.language_model import LanguageModel
-from trainer.rewards.mix import Source, mixed
+from trainer.rewards.mix import Source
+from trainer.rewards.shares import mixed_of_own
 from trainer.sampling import Request
 from trainer.sampling import Sampler as Writer
 from trainer.trl_run import Progress, report_to, run_trainer, trl_arguments
@@ -212,7 +213,7 @@ class OwnRollouts:
             (self.task.asked[row][0], Completion(text=text, finish_reason="stop" if finished else "length"))
             for row, text, finished in zip(self._rows, texts, done, strict=True)
         ]
-        rewards = mixed(self.task.sources, items)
+        rewards = mixed_of_own(self.task.sources, items)
         rows = [
             [math.nan if total is None or (score := scores[i]) is None else score for scores in rewards.terms.values()]
             + [math.nan if total is None else -config.missing_eos_penalty * (not done[i])]
@@ -350,5 +351,4 @@ def train(
         progress(step // optimiser_steps, max_steps // optimiser_steps, metrics)
 
     report_to(trainer, rounds, _RENAMED | terms)
-    run_trainer(trainer, config.state)
-    return trainer.accelerator.unwrap_model(trainer.model)
+    return run_trainer(trainer, config)

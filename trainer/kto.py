@@ -258,5 +258,4 @@ def train(
         peft_config=adapters.settings(config.lora) if config.lora is not None else None,
     )
     report_to(trainer, progress, _RENAMED)
-    run_trainer(trainer, config.state)
-    return trainer.accelerator.unwrap_model(trainer.model)
+    return run_trainer(trainer, config)

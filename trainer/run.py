@@ -18,10 +18,12 @@ import resource
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from solon.errors import InvalidInput, SolonError
+from trainer import launch
 from trainer.config import AnyConfig, read_config
+from trainer.config.child import Training
 from trainer.runs.records import Emit
 
 _QUIET = {
@@ -46,6 +48,10 @@ def run(config: AnyConfig, emit: Emit) -> None:
     """Do what the configuration says, in `trainer.runs`; the result is on disk when the `done` event is out."""
     _quiet(config.threads)
     emit("phase", name="load")
+    if isinstance(config, Training):
+        from trainer import processes
+
+        processes.join(config.processes)
     importlib.import_module(f"trainer.runs.{config.type}").run(config, emit)
 
 
@@ -58,16 +64,21 @@ def peak_memory_mib() -> float:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def _events() -> Emit:
-    """A writer on the real standard output, which from here on is standard error to everything else.
-
-    A `done` event gets the process's peak memory.
-    """
+def _stdout() -> IO[str]:
+    """The real standard output, which from here on is standard error to everything else."""
     stream = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     sys.stdout.flush()
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return stream
+
+
+def _events(stream: IO[str]) -> Emit:
+    """A writer of events; `done` gets the peak memory. Of several processes the first tells, the others errors only."""
+    telling = launch.is_first()
 
     def emit(event: str, **fields: Any) -> None:
+        if not telling and event != "error":
+            return
         if event == "done":
             fields["peak_memory_mib"] = round(peak_memory_mib(), 1)
         stream.write(json.dumps({"event": event, **fields}, ensure_ascii=False) + "\n")
@@ -78,14 +89,19 @@ def _events() -> Emit:
 
 def main(arguments: list[str]) -> int:
     """The exit code; see the module's text."""
-    emit = _events()
+    stream = _stdout()
+    emit = _events(stream)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         if len(arguments) != 1:
             raise InvalidInput("one argument is needed", remedy="python -m trainer.run CONFIG.json")
-        run(read_config(Path(arguments[0])), emit)
+        config = read_config(Path(arguments[0]))
+        if isinstance(config, Training) and config.processes > 1 and not launch.is_launched():
+            return launch.launch(config, config.threads, Path(arguments[0]), stream)
+        run(config, emit)
     except SolonError as error:
         emit("error", message=error.message, remedy=error.remedy, field=error.field)
+        launch.leave(error.exit_code)
         return error.exit_code
     except Exception as error:  # the process boundary: the parent gets one line, the log gets the traceback
         emit("error", message=f"{type(error).__name__}: {error}", remedy="see the log of the run", field=None)

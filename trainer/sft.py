@@ -77,5 +77,4 @@ def train(
         peft_config=adapters.settings(config.lora) if config.lora is not None else None,
     )
     report_to(cast(Any, trainer), progress, _RENAMED)
-    run_trainer(cast(Any, trainer), config.state)
-    return trainer.accelerator.unwrap_model(cast(Any, trainer.model))
+    return run_trainer(cast(Any, trainer), config)

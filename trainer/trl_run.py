@@ -55,6 +55,11 @@ class Method(Protocol):
         ...
 
     @property
+    def sharding(self) -> str:
+        """Of weights over processes."""
+        ...
+
+    @property
     def trl(self) -> dict[str, Any]:
         """Passed through."""
         ...
@@ -98,13 +103,46 @@ def trl_arguments(kind: type[Arguments], config: Method, scratch: Path, **ours: 
         raise InvalidInput(str(error).splitlines()[0], field="trl", remedy=remedy) from error
 
 
-def run_trainer(trainer: Trainer, state: Path | None) -> None:
-    """Train to the end, from the last checkpoint in `state` where there is one; TrainingFailed when weights diverge."""
+def run_trainer(trainer: Trainer, config: Method) -> Any:
+    """The network, trained to the end from the last checkpoint in `state` where there is one: plain, or peft's wrapper.
+
+    InvalidInput where the weights are not shared out as was asked; TrainingFailed when they diverge.
+    """
+    _require_sharding(trainer, config.sharding)
+    state = config.state
     last = get_last_checkpoint(str(state)) if state is not None and state.is_dir() else None
     trainer.train(resume_from_checkpoint=last)
-    weights = cast(torch.nn.Module, trainer.model).parameters()
-    if not all(torch.isfinite(parameter).all() for parameter in weights):
+    network = _whole(trainer) if config.sharding != "none" else trainer.accelerator.unwrap_model(trainer.model)
+    if not all(torch.isfinite(parameter).all() for parameter in network.parameters()):
         raise TrainingFailed("the weights are no longer finite", remedy="lower learning_rate")
+    return network
+
+
+def _require_sharding(trainer: Trainer, asked: str) -> None:
+    """accelerate falls back to whole copies in silence, such as for FSDP2 on a CPU."""
+    accelerator: Any = trainer.accelerator
+    kind = str(accelerator.distributed_type).rpartition(".")[2]
+    got = "none"
+    if kind == "FSDP":
+        got = "fsdp2" if accelerator.is_fsdp2 else "fsdp1"
+    elif kind == "DEEPSPEED":
+        got = f"zero{accelerator.deepspeed_plugin.zero_stage}"
+    if got != asked:
+        raise InvalidInput(
+            f"weights were to be shared out by {asked} and are by {got} ({kind}, on {accelerator.device.type})",
+            field="sharding",
+            remedy="share weights out on accelerators only, and start it with `python -m trainer.run`",
+        )
+
+
+def _whole(trainer: Trainer) -> Any:
+    """The network with all its weights, put together from all processes."""
+    weights = cast(Any, trainer.accelerator).get_state_dict(trainer.model_wrapped)
+    network = cast(Any, trainer.accelerator.unwrap_model(trainer.model))
+    whole = type(network)(network.config)
+    if processes.is_first():
+        whole.load_state_dict(weights)
+    return whole
 
 
 def report_to(trainer: Trainer, progress: Progress, renamed: Mapping[str, str]) -> None:

@@ -48,7 +48,7 @@ WRONG = [
     ("demo --method ppo", 2, "--method: the demo has no such method (available: dpo; for PPO see"),
     ("align absent.yaml", 2, "there is no file absent.yaml"),
     ("align recipe.yaml --set steps.1.beta=-1", 2, "steps.1.beta: Input should be greater than 0"),
-    ("align recipe.yaml --set steps.1.type=grpo", 2, "`grpo` is not available yet; available: critique_revision,"),
+    ("align recipe.yaml --set steps.1.type=magic", 2, "a step needs a known `type`; available: critique_revision,"),
     ("align recipe.yaml --set policy=gpt", 2, "no model is registered as 'gpt' (registered: starter)"),
     ("align recipe.yaml --set constitution=nowhere", 2, "nowhere"),
     ("align recipe.yaml --set judge=null", 2, "judge: the constitution 'civic' needs a judge"),

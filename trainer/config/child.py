@@ -65,6 +65,8 @@ class Training(Strict):
         """The settings, if what is to be shared has someone to share it with."""
         if self.sharding != "none" and self.processes == 1:
             raise ValueError(f"`sharding: {self.sharding}` needs `processes` above 1")
+        if self.sharding != "none" and getattr(self, "lora", None) is not None:
+            raise ValueError("adapters are small enough for every process: take `sharding: none` with `lora`")
         return self
 
 

@@ -70,6 +70,8 @@ class DPOMethod(Training):
             )
         if self.label_smoothing and self.loss_type not in _SMOOTHED:
             raise ValueError(f"`label_smoothing` says nothing to `loss_type: {self.loss_type}`")
+        if self.loss_type in ("aot", "aot_unpaired") and self.processes > 1:
+            raise ValueError(f"`loss_type: {self.loss_type}` sorts a whole batch: take `processes: 1`")
         if self.loss_type == "exo_pair" and not self.label_smoothing:
             raise ValueError("`loss_type: exo_pair` needs a `label_smoothing` above 0, such as 0.001")
         return self

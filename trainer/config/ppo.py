@@ -127,6 +127,8 @@ class PPOMethod(Training):
     @model_validator(mode="after")
     def parts_fit(self) -> Self:
         """The settings, if a minibatch fits a step and the critic fits the rest."""
+        if self.sharding != "none":
+            raise ValueError("`ppo` keeps all weights in every process: take `sharding: none`")
         if self.minibatch > self.episodes:
             raise ValueError("`minibatch` is larger than `episodes`")
         if self.lora is not None and self.critic == "head":
@@ -168,6 +170,8 @@ class PPOConfig(PPOMethod, Resumable):
             raise ValueError("`costs` need a critic of their own; take `critic: reward_model` or `policy`")
         if self.ptx_weight and self.ptx is None:
             raise ValueError("`ptx_weight` needs `ptx`")
+        if self.monitor is not None and self.processes > 1:
+            raise ValueError("`monitor` watches one process: take `processes: 1`, or leave it out")
         return self
 
     @property

@@ -11,12 +11,14 @@ from torch import Tensor
 from solon.errors import TrainingFailed
 from solon.records import Completion, Prompt
 from solon.seeds import counter_seed
+from trainer import processes
 from trainer.config import PPOConfig
 from trainer.decoding import Sampling
 from trainer.language_model import LanguageModel
 from trainer.ppo.networks import Batch, Networks
-from trainer.rewards.mix import Rewards, Source, mixed
-from trainer.sampling import Request, Sampler
+from trainer.rewards.mix import Rewards, Source
+from trainer.rewards.shares import mixed_by_all
+from trainer.sampling import Generation, Request, Sampler
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,13 @@ class Rollouts:
         """The experience of a step; TrainingFailed where too many episodes have no reward."""
         began = time.monotonic()
         asked = self._prompts.take(step, self._config.episodes)
-        written = self._sampler.sample([self._request(step, i, ids) for i, (_, ids) in enumerate(asked)])
+        written = self._write(asked, step)
         sampled = time.monotonic()
         items = [
             (prompt, Completion(text=one.text, finish_reason=one.finish_reason))
             for (prompt, _), one in zip(asked, written, strict=True)
         ]
-        rewards, costs = mixed(self._sources, items), mixed(self._costs, items)
+        rewards, costs = mixed_by_all(self._sources, items), mixed_by_all(self._costs, items)
         kept = [i for i, total in enumerate(rewards.total) if total is not None]
         if self._costs:
             kept = [i for i in kept if costs.total[i] is not None]
@@ -108,6 +110,13 @@ class Rollouts:
         metrics |= {"seconds_sample": sampled - began, "seconds_score": time.monotonic() - sampled}
         paid = self._totals(costs, kept) if self._costs else None
         return Experience(rows, *found, scores, finished, metrics, paid, cost_values)
+
+    def _write(self, asked: Sequence[tuple[Prompt, list[int]]], step: int) -> list[Generation]:
+        """A completion of each prompt; each process writes every n-th, all know all of them."""
+        count = processes.count()
+        own = range(processes.rank(), len(asked), count)
+        parts = processes.gathered(self._sampler.sample([self._request(step, i, asked[i][1]) for i in own]))
+        return [parts[i % count][i // count] for i in range(len(asked))]
 
     def _totals(self, rewards: Rewards, kept: Sequence[int]) -> Tensor:
         return torch.tensor([rewards.total[i] for i in kept], device=self._model.device)
@@ -133,7 +142,8 @@ class Rollouts:
         where = self._model.device
         logps, ref_logps, values, costs = (torch.zeros(shape, device=where) for _ in range(4))
         mask = torch.zeros(shape, dtype=torch.bool, device=where)
-        for places in by_length(rows, range(len(rows)), self._config.micro_batch):
+        parts = by_length(rows, range(len(rows)), self._config.micro_batch)
+        for places in parts[processes.rank() :: processes.count()]:
             batch = Batch.of([rows[i] for i in places])
             width = batch.mask.shape[1]
             said = self._networks.say(batch)
@@ -143,6 +153,8 @@ class Rollouts:
             if self._costs:
                 costs[places, :width] = self._networks.cost_values(batch)
             mask[places, :width] = batch.mask
+        logps, ref_logps, values, costs = map(processes.total, (logps, ref_logps, values, costs))
+        mask = processes.total(mask.to(torch.uint8)).bool()
         return (logps, ref_logps, values, mask), costs if self._costs else None
 
 

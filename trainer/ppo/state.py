@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from trainer import processes
 from trainer.hardware import device
 from trainer.monitor.watch import Watch
 from trainer.ppo.networks import Networks
@@ -46,7 +47,7 @@ class States:
         kept: dict[str, Any] = torch.load(last / "run.pt", map_location=device(), weights_only=True)
         for name, optimiser in self._update.optimisers.items():
             optimiser.load_state_dict(kept["optimisers"][name])
-        _set_random_state(kept["random"])
+        _set_random_state(kept["random"][processes.rank()])
         about: dict[str, Any] = json.loads((last / "run.json").read_text(encoding="utf-8"))
         self._prices.restore(about["prices"])
         if self._watch is not None:
@@ -54,7 +55,13 @@ class States:
         return about["metrics"]
 
     def save(self, metrics: Metrics) -> None:
-        """Keep the state after `len(metrics)` steps, and only that."""
+        """Keep the state after `len(metrics)` steps, and only that; the first process writes, for all of them."""
+        randoms = processes.gathered(_random_state())
+        if processes.is_first():
+            self._write(metrics, randoms)
+        processes.wait()
+
+    def _write(self, metrics: Metrics, randoms: list[dict[str, Any]]) -> None:
         name = f"step-{len(metrics)}"
         scratch = self._folder / f".{name}"
         shutil.rmtree(scratch, ignore_errors=True)
@@ -62,7 +69,7 @@ class States:
         weights = {name: parameter.detach().contiguous() for name, parameter in _parameters(self._networks).items()}
         save_file(weights, scratch / "weights.safetensors")
         optimisers = {name: optimiser.state_dict() for name, optimiser in self._update.optimisers.items()}
-        torch.save({"optimisers": optimisers, "random": _random_state()}, scratch / "run.pt")
+        torch.save({"optimisers": optimisers, "random": randoms}, scratch / "run.pt")
         about: dict[str, Any] = {"prices": self._prices.as_state(), "metrics": metrics}
         if self._watch is not None:
             about["watch"] = self._watch.as_state()
@@ -75,13 +82,15 @@ class States:
             self._watch.settle()
 
     def save_experience(self, experience: Experience, step: int) -> None:
-        """Keep what a step (from 0) sampled, and only that."""
-        scratch = self._folder / ".experience.pt"
-        torch.save(experience.as_state(), scratch)
-        older = [*self._folder.glob("experience-*.pt")]
-        scratch.rename(self._folder / f"experience-{step}.pt")
-        for path in older:
-            path.unlink()
+        """Keep what a step (from 0) sampled, and only that; the first process writes."""
+        if processes.is_first():
+            scratch = self._folder / ".experience.pt"
+            torch.save(experience.as_state(), scratch)
+            older = [*self._folder.glob("experience-*.pt")]
+            scratch.rename(self._folder / f"experience-{step}.pt")
+            for path in older:
+                path.unlink()
+        processes.wait()
 
     def experience(self, step: int) -> Experience | None:
         """What an earlier try sampled in this step (from 0)."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from statistics import fmean
 from typing import cast
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from solon.errors import TrainingFailed
 from solon.seeds import counter_seed
+from trainer import processes
 from trainer.config import PPOConfig
 from trainer.ppo.kl import kl_estimate
 from trainer.ppo.losses import policy_loss, value_loss
@@ -44,6 +45,13 @@ class _Pass:
     entropy: float = 0.0
     most_off: float = 0.0
     """Largest |ratio - 1|."""
+
+    def of_all(self) -> "_Pass":
+        """The same over all processes."""
+        parts = processes.gathered(self)
+        names = [each.name for each in fields(self) if each.name != "most_off"]
+        sums = {name: sum(getattr(part, name) for part in parts) for name in names}
+        return _Pass(**sums, most_off=max(part.most_off for part in parts))
 
 
 @dataclass
@@ -122,11 +130,23 @@ class Update:
         experience, seen = lesson.experience, _Pass()
         tokens = int(experience.mask[places].sum())
         with self._networks.learning():
-            for part in by_length(experience.rows, places, self._config.micro_batch):
+            own = places[processes.rank() :: processes.count()]
+            for part in by_length(experience.rows, own, self._config.micro_batch):
                 self._backward(lesson, part, tokens, seen, train_actor=step >= self._config.critic_warmup)
             if self._config.ptx_weight and step >= self._config.critic_warmup:
                 self._remember(len(places), step, number)
-        return seen
+        self._sum_gradients()
+        return seen.of_all()
+
+    def _sum_gradients(self) -> None:
+        """The gradient of a minibatch on every process: losses are sums over its tokens, so parts add up."""
+        if processes.count() == 1:
+            return
+        parameters = [p for named in self._parameters.values() for p in named]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = processes.total(torch.cat([gradient.flatten() for gradient in gradients]))
+        for parameter, summed in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = summed.view_as(parameter).clone()
 
     def _backward(self, lesson: Lesson, places: list[int], tokens: int, seen: _Pass, *, train_actor: bool) -> None:
         config, experience = self._config, lesson.experience
@@ -171,7 +191,8 @@ class Update:
         start = counter_seed(self._config.seed, "ptx", step, number)
         chosen = [self._ptx[counter_seed(start, i) % len(self._ptx)] for i in range(rows)]
         tokens = sum(len(completion) for _, completion in chosen)
-        for part in by_length(chosen, range(rows), self._config.micro_batch):
+        own = range(processes.rank(), rows, processes.count())
+        for part in by_length(chosen, own, self._config.micro_batch):
             said = self._networks.say(Batch.of([chosen[i] for i in part]))
             _finite(-self._config.ptx_weight * said.logps.sum() / tokens).backward()
 

@@ -117,5 +117,5 @@ def train(
         processing_class=tokenizer,
     )
     report_to(trainer, progress, _RENAMED)
-    run_trainer(cast(Any, trainer), config.state)
+    run_trainer(cast(Any, trainer), config)
     del cast(Any, model).forward  # accelerate's and ours; the class's own is there again

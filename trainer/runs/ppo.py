@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from solon.errors import InvalidInput
-from trainer import checkpoint, hardware
+from trainer import checkpoint, hardware, processes
 from trainer.config import PPOConfig
 from trainer.data import Encoder, read_samples
 from trainer.language_model import LanguageModel
@@ -66,6 +66,8 @@ def run(config: PPOConfig, emit: Emit) -> None:
 
 
 def _publish(config: PPOConfig, networks: Networks, scratch: Path) -> None:
+    if not processes.is_first():
+        return
     if config.lora is not None and not config.lora.merge:
         networks.save_adapter(scratch)
     else:

@@ -79,7 +79,7 @@ def provenance(config: Child, *, model: Path, data: Path) -> dict[str, Any]:
 
     from solon import __version__
     from solon.formats import sha256_of
-    from trainer import hardware
+    from trainer import hardware, processes
     from trainer.checkpoint import weights_digests
 
     return {
@@ -90,6 +90,7 @@ def provenance(config: Child, *, model: Path, data: Path) -> dict[str, Any]:
         "device": str(hardware.device()),
         "precision": "bfloat16" if hardware.fast_bfloat16() else "float32",
         "threads": torch.get_num_threads(),
+        "processes": processes.count(),
     }
 
 

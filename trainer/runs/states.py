@@ -21,7 +21,18 @@ def kept_state(state: Path | None, facts: dict[str, Any]) -> Generator[None]:
     if state is None:
         yield
         return
-    digest = _digest(facts)
+    from trainer import processes
+
+    if processes.is_first():
+        _clear_unless_same(state, _digest(facts))
+    processes.wait()
+    yield
+    processes.wait()
+    if processes.is_first():
+        shutil.rmtree(state)
+
+
+def _clear_unless_same(state: Path, digest: str) -> None:
     mark = state / "work.json"
     try:
         same = json.loads(mark.read_text(encoding="utf-8")) == {"digest": digest}
@@ -31,8 +42,6 @@ def kept_state(state: Path | None, facts: dict[str, Any]) -> Generator[None]:
         shutil.rmtree(state, ignore_errors=True)
         state.mkdir(parents=True)
         mark.write_text(json.dumps({"digest": digest}), encoding="utf-8")
-    yield
-    shutil.rmtree(state)
 
 
 def _digest(facts: dict[str, Any]) -> str:

@@ -55,17 +55,14 @@ def test_paths_are_taken_from_the_recipes_folder(tmp_path: Path):
 @pytest.mark.parametrize(
     ("overrides", "field", "says"),
     [
-        (
-            ["steps.0.type=grpo"],
-            "steps.0",
-            "`grpo` is not available yet; available: critique_revision, sft, label, reward_model, ppo, dpo",
-        ),
         (["steps.0.type=magic"], "steps.0", "known `type`; available: critique_revision, sft, label"),
         (["steps.1.beta=-1"], "steps.1.beta", "greater than 0"),
         (["steps.1.bta=1"], "steps.1.bta", "Extra inputs"),
         (["steps.7.beta=1"], "steps.7", "no such list item"),
         (["steps=[{type: dpo}]"], None, "steps.0: `dpo` needs a `label` step before it"),
         (["steps=[{type: ppo}]"], None, "steps.0: `ppo` needs a `reward_model` step before it"),
+        (["steps=[{type: grpo}]"], None, "steps.0: `grpo` needs a `reward_model` step before it"),
+        (["steps=[{type: kto}]"], None, "steps.0: `kto` needs a `label` step before it"),
         (["steps=[{type: sft}]"], None, "steps.0: `sft` needs a `critique_revision` step before it"),
         (
             ["steps.1={type: reward_model, name: help}", "steps.2={type: ppo}"],

@@ -30,4 +30,8 @@ def test_kin_are_the_models_of_the_same_family_and_unknown_ones_are_nobodys():
     models = {"a": entry(model="Qwen/x"), "b": entry(model="qwen2"), "c": entry(), "d": entry()}
     assert kin_of("a", models) == {"a", "b"}
     assert kin_of("c", models) == {"c"}
-    assert kin_of("starter-judge", Settings.load(environment={}).models) == {"starter", "starter-judge"}
+    assert kin_of("starter-judge", Settings.load(environment={}).models) == {
+        "starter",
+        "starter-judge",
+        "starter-marker",
+    }

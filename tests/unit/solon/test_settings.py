@@ -76,7 +76,7 @@ def test_a_named_file_must_exist_and_the_default_one_need_not(tmp_path: Path, mo
 def test_an_unknown_model_lists_the_known_ones_of_the_kind(tmp_path: Path):
     with pytest.raises(NotFound) as caught:
         load(tmp_path).model("gpt", "judge")
-    assert caught.value.remedy == "registered: starter-judge"
+    assert caught.value.remedy == "registered: starter-judge, starter-marker"
 
 
 def test_a_policy_is_no_judge(tmp_path: Path):

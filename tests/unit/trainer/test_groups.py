@@ -140,7 +140,7 @@ def test_what_does_not_apply_is_left_out_of_the_sum_and_what_failed_out_of_the_g
 
 def test_a_failure_moves_no_advantage(chat_model: Path, prompts: Path, rewarded: list[Any], monkeypatch: Any):
     rewarded[:] = [Choosy()]
-    seen: list[tuple[list[float], float]] = []
+    seen: list[tuple[str, float]] = []
     inner = groups.OwnRollouts._generate_and_score_completions
 
     def spied(self: Any, inputs: Any) -> Any:
