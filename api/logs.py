@@ -67,7 +67,7 @@ def set_up(secrets: Secrets, level: str = "info", form: Format = "auto", stream:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
     logging.getLogger("uvicorn.error").addFilter(_is_news)
-    for name in ("httpx2", "httpcore2", "sqlalchemy.engine", "asyncio"):
+    for name in ("httpx2", "httpcore2", "sqlalchemy.engine", "asyncio", "alembic.runtime.plugins"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

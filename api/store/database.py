@@ -28,7 +28,6 @@ BUSY_S: Final = 30.0
 _CONNECT_S: Final = 10
 _READS: Final = "solon_reads"
 _REMEDY: Final = "set `database` like sqlite:///solon.db or postgresql+psycopg://user@host/name"
-_PRAGMAS: Final = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON")
 _PLACES: Final = {"pool_size": 20, "max_overflow": 0, "pool_timeout": BUSY_S}
 """More than asyncio has threads for, so that no thread waits for a connection."""
 
