@@ -15,6 +15,7 @@ from api import (
     audit_cli,
     bench_cli,
     cache_cli,
+    compare_cli,
     constitution_cli,
     critique_cli,
     database_cli,
@@ -49,6 +50,7 @@ app.add_typer(config_app, name="config", help="Settings.")
 app.command()(label_cli.label)
 app.command()(critique_cli.critique)
 app.command()(rank_cli.rank)
+app.command()(compare_cli.compare)
 app.command()(worker_cli.worker)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]

@@ -20,6 +20,7 @@ class Event(Record):
         "retrying",
         "paused",
         "resumed",
+        "alarm",
         "run_finished",
         "run_failed",
         "job_started",
@@ -29,7 +30,8 @@ class Event(Record):
         "metrics",
         "spent",
     ]
-    """`paused`: a model server cannot be reached and the run waits; `resumed`: it is back. `job_started`: a worker has
+    """`paused`: a model server cannot be reached and the run waits; `resumed`: it is back. `alarm`: a monitor
+    stopped a training, or would have. `job_started`: a worker has
     it; `job_paused`, `job_resumed`, `job_cancelled`: somebody asked for it. `retrying`: a step's process was lost.
     `metrics` and `spent` are between a step's process and its worker, and not among a job's events."""
     step: str = ""

@@ -4,15 +4,18 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from api import prompts
+from api import monitoring, prompts
+from api.events import Event
 from api.judging import open_judge, opened_cache
-from api.recipe_parts import GateTerm, RewardModelTerm, RewardTerm, models_of
+from api.recipe_parts import GateTerm, MonitorPart, RewardModelTerm, RewardTerm, models_of
 from api.recipes import PPOStep
 from api.reward_service import RewardService, scorers
 from api.reward_step import artifact_name, reward_model
 from api.steps import Outcome, Run, Ticks
 from critic.labelling import Labeller
 from trainer.config import GateSource, PPOConfig, RewardModelSource, RewardSource, ServiceSource
+
+_SHOWN = ("reward", "kl", "tokens", "unfinished", "monitor_gold_judge", "monitor_gold_oracle")
 
 
 class PPO:
@@ -23,16 +26,19 @@ class PPO:
         found = {"policy": run.policy_digest(), "prompts": prompts.digest(run.train_prompts())}
         for name in (name for term in step.terms for name in models_of(term)):
             found[artifact_name(name)] = reward_model(run, name).digest
-        return found | (run.critic_digests() if step.asks_critic else {})
+        return found | (run.critic_digests() if step.asks_critic else {}) | monitoring.inputs(step.monitor, run)
 
     async def do(self, step: PPOStep, run: Run, folder: Path, ticks: Ticks) -> Outcome:
         """The trained model; rules and judge are served to the child while it trains."""
         write_prompts(run, folder)
-        async with rewards_served(step.asks_critic, run) as url:
-            shown = ("reward", "kl", "tokens", "unfinished")
+        async with rewards_served(step.asks_critic, run, step.monitor) as url:
             config = _config(step, run, folder, url)
-            done = await run.train(config, folder / "model-run", ticks.steps(*shown))
+            done = await run.train(config, folder / "model-run", ticks.steps(*_SHOWN))
+        monitored = monitoring.shown(done.get("monitor"))
+        if monitored is not None and monitored["alarm"] is not None:
+            run.emit(Event(type="alarm", step=folder.name, message=monitored["alarm"]["message"], detail=monitored))
         result = {name: done.get(name) for name in ("prompts", "dropped", "metrics", "ended_by")}
+        result |= {"monitor": monitored} if monitored is not None else {}
         return Outcome({"model": folder / "model"}, result)
 
 
@@ -43,25 +49,32 @@ def write_prompts(run: Run, folder: Path) -> None:
 
 
 @asynccontextmanager
-async def rewards_served(wanted: bool, run: Run) -> AsyncGenerator[str]:
-    """The address where rules and judge score completions, while it lasts; empty where nobody asks them."""
+async def rewards_served(wanted: bool, run: Run, monitor: MonitorPart | None = None) -> AsyncGenerator[str]:
+    """The address where rules, judge and monitor have completions scored, while it lasts; empty where nobody asks.
+
+    Args:
+        wanted: whether rules or judge are asked.
+    """
     async with AsyncExitStack() as stack:
-        if not wanted:
+        if not wanted and monitor is None:
             yield ""
             return
         cache = stack.enter_context(opened_cache(run.settings))
-        judge = await open_judge(run.recipe.judge, run.constitution, run.settings, run.models, cache, run.accounts)
-        labeller = Labeller(run.constitution, judge, seed=run.recipe.seed)
-        yield (await stack.enter_async_context(RewardService(scorers(labeller)))).url
+        asked, compared = await monitoring.monitor_services(monitor, run, cache)
+        if wanted:
+            judge = await open_judge(run.recipe.judge, run.constitution, run.settings, run.models, cache, run.accounts)
+            asked |= scorers(Labeller(run.constitution, judge, seed=run.recipe.seed))
+        yield (await stack.enter_async_context(RewardService(asked, compared))).url
 
 
 def _config(step: PPOStep, run: Run, folder: Path, url: str) -> PPOConfig:
-    settings = step.model_dump(exclude={"type", "rewards", "costs", "kl", "lora", "constraint"})
+    settings = step.model_dump(exclude={"type", "rewards", "costs", "kl", "lora", "constraint", "monitor"})
     return PPOConfig(
         **settings,
         kl=step.kl,
         lora=step.lora,
         constraint=step.constraint,
+        monitor=monitoring.monitor_config(step.monitor, run, folder, url),
         type="ppo",
         model=run.policy_path(),
         prompts=folder / "prompts.jsonl",

@@ -32,7 +32,7 @@ def _print_json(event: Event) -> None:
 
 
 def _print_milestones(event: Event) -> None:
-    if event.type in ("step_started", "step_finished", "step_skipped", "paused", "resumed"):
+    if event.type in ("step_started", "step_finished", "step_skipped", "paused", "resumed", "alarm"):
         sys.stderr.write(event.model_dump_json(exclude_defaults=True) + "\n")
         sys.stderr.flush()
 
@@ -61,7 +61,7 @@ class Bars:
 
     def __call__(self, event: Event) -> None:
         """Draw the event."""
-        if event.type in ("paused", "resumed"):
+        if event.type in ("paused", "resumed", "alarm"):
             self._progress.console.print(f"{event.type}: {event.message}")
         if not event.step:
             return

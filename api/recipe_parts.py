@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from trainer.config import MonitorSettings
+
 
 class Part(BaseModel):
     """Frozen, strict, closed to unknown keys, documented under each field."""
@@ -59,6 +61,17 @@ class JudgeTerm(Part):
 
     type: Literal["judge"]
     weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+
+
+class MonitorPart(MonitorSettings):
+    """What is watched while the policy is trained. Gold is the recipe's `held_out_judge`, and the oracle of the starter
+    world where the prompts are of it; without either nothing can alarm."""
+
+    prompts: str | None = None
+    """What the policy is asked, as in `prompts`; null: the training prompts, so that choosing the best weights uses no
+    evaluation prompt."""
+    limit: Annotated[int, Field(ge=1)] = 64
+    """Use at most so many of them."""
 
 
 RewardTerm = Annotated[RewardModelTerm | GateTerm | RulesTerm | JudgeTerm, Field(discriminator="type")]

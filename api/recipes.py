@@ -12,6 +12,7 @@ from api.group_steps import GRPOStep, KTOStep, RLOOStep
 from api.iterated_steps import BestOfNStep, ConditionStep, EvaluateProfilesStep, SPINStep
 from api.recipe_parts import (
     JudgeTerm,
+    MonitorPart,
     Part,
     RewardModelTerm,
     RewardName,
@@ -173,6 +174,9 @@ class PPOStep(PPOMethod):
     costs: list[RewardTerm] = Field(default_factory=list)
     """Terms of the cost, whose mean `constraint` bounds: more is worse. A reward model of what is good has a weight
     below 0."""
+
+    monitor: MonitorPart | None = None
+    """What is watched meanwhile, and when to stop; null watches nothing."""
 
     @property
     def terms(self) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ from solon import __version__
 from solon.datasets import read_pairs
 from solon.records import Completion, Prompt
 from trainer.evaluate import Behaviour, Measure, behaviour, describe, flags, measures, reward_measure, win_rate
+from trainer.monitor.summary import read_observations, read_summary
 from trainer.report import (
     Control,
     Example,
@@ -76,6 +77,8 @@ def build_report(run: Run, evidence: Evidence) -> Report:
             dropped=trained.get("dropped", {}),
         ),
         training={side: read_curve(run.artifacts[name].path) for side, name in curves.items() if name in run.artifacts},
+        observations=read_observations(run.artifacts["model"].path) if "model" in run.artifacts else (),
+        monitor=read_summary(run.artifacts["model"].path) if "model" in run.artifacts else None,
         examples=pick_examples(_examples(evidence, readings)),
         seconds=run.seconds | {f"evaluate: {phase}": round(took, 2) for phase, took in evidence.seconds.items()},
         provenance=_provenance(run),

@@ -27,11 +27,16 @@ Scorer = Callable[[Prompt, Completion], Coroutine[Any, Any, float | Failed | Non
 """The score of a completion; None where it does not apply, `failed` where it could not be had."""
 
 
+Comparer = Callable[[Prompt, Completion, Completion], Coroutine[Any, Any, float | Failed | None]]
+"""P(the first completion is better than the second); as above."""
+
+
 class Item(BaseModel):
-    """A completion to score."""
+    """A completion to score, or to compare with another."""
 
     prompt: Prompt
     completion: Completion
+    against: Completion | None = None
 
 
 class Asked(BaseModel):
@@ -72,15 +77,19 @@ def scorers(labeller: Labeller) -> dict[str, Scorer]:
     return {"rules": rules, "judge": judge}
 
 
-def reward_app(scorers: Mapping[str, Scorer], path: str) -> FastAPI:
+def reward_app(scorers: Mapping[str, Scorer], path: str, comparers: Mapping[str, Comparer]) -> FastAPI:
     """The application that scores."""
     app = FastAPI(openapi_url=None)
 
     @app.post(path)
     async def score(asked: Asked) -> Answered:
         """One score per item."""
-        scorer = scorers[asked.reward]
-        return Answered(scores=list(await together(scorer(item.prompt, item.completion) for item in asked.items)))
+        return Answered(scores=list(await together(one(asked.reward, item) for item in asked.items)))
+
+    async def one(reward: str, item: Item) -> float | Failed | None:
+        if item.against is not None:
+            return await comparers[reward](item.prompt, item.completion, item.against)
+        return await scorers[reward](item.prompt, item.completion)
 
     return app
 
@@ -97,11 +106,13 @@ class _Guest(uvicorn.Server):
 class RewardService:
     """The service, running in this process. Use as `async with RewardService(scorers) as service`."""
 
-    def __init__(self, scorers: Mapping[str, Scorer]) -> None:
+    def __init__(self, scorers: Mapping[str, Scorer], comparers: Mapping[str, Comparer] | None = None) -> None:
         path = f"/{secrets.token_urlsafe(24)}"
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(reward_app(scorers, path), log_level="critical", lifespan="off", access_log=False)
+        config = uvicorn.Config(
+            reward_app(scorers, path, comparers or {}), log_level="critical", lifespan="off", access_log=False
+        )
         self._server = _Guest(config)
         self._task: asyncio.Task[None] | None = None
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}{path}"

@@ -72,6 +72,54 @@ def lines(series: Mapping[str, Points], title: str, *, include: Sequence[float] 
     )
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A measured point of a curve."""
+
+    x: float
+    y: float
+    error: float | None = None
+    """Half the length of its whisker; None draws none."""
+
+
+def curves(
+    series: Mapping[str, Sequence[Mark]],
+    title: str,
+    x_title: str,
+    *,
+    fits: Mapping[str, Points] | None = None,
+    include: Sequence[float] = (),
+) -> Markup:
+    """Points joined in the order given, with whiskers, over any quantity; a fit of a series is a dotted line.
+
+    `include` are values the vertical axis must reach, each with a dotted line.
+    """
+    marks = [mark for points in series.values() for mark in points]
+    bounds = [mark.y + sign * (mark.error or 0.0) for mark in marks for sign in (-1, 1)]
+    ticks = _ticks([*bounds, *include])
+    frame = _Frame((min([0.0, *(m.x for m in marks)]), max([1e-9, *(m.x for m in marks)])), (ticks[0], ticks[-1]))
+    parts = [_grid(frame, ticks), _ends(number(frame.x[0]), f"{x_title} {number(round(frame.x[1], 2))}")]
+    parts += [_rule(frame, value) for value in include]
+    for name, points in series.items():
+        parts.append(_path(frame, [(mark.x, mark.y) for mark in points], f"mean {name}"))
+        parts += [_dot(frame, mark, name) for mark in points]
+    parts += [_path(frame, points, f"fit {name}") for name, points in (fits or {}).items() if points]
+    return Markup('<svg class="lines" viewBox="0 0 {w} {h}" role="img" aria-label="{title}">{inner}</svg>').format(
+        w=WIDTH, h=HEIGHT, title=title, inner=Markup("").join(parts)
+    )
+
+
+def _dot(frame: _Frame, mark: Mark, name: str) -> Markup:
+    x, y = frame.point(mark.x, mark.y).split()
+    error = mark.error or 0.0
+    low, high = frame.height(mark.y - error), frame.height(mark.y + error)
+    whisker = Markup('<path class="line whisker {name}" d="M{x} {low:.1f}V{high:.1f}"/>').format(
+        name=name, x=x, low=low, high=high
+    )
+    dot = Markup('<circle class="point {name}" cx="{x}" cy="{y}" r="2.6"/>').format(name=name, x=x, y=y)
+    return dot if mark.error is None else whisker + dot
+
+
 def reliability(bins: Sequence[tuple[float, float, int]], title: str) -> Markup:
     """Accuracy over confidence, a dot for each (confidence, accuracy, count) whose area is its count.
 

@@ -12,6 +12,8 @@ from constitution.digest import content_hash
 from constitution.schema import Constitution
 from solon.records import PreferencePair, Probability, Record, Status
 from trainer.evaluate import Behaviour, Measure, WinRate
+from trainer.monitor.observations import Observation
+from trainer.monitor.summary import Summary
 
 Curve = tuple[dict[str, float], ...]
 """The lines of a metrics.jsonl: `step` and the metrics of `trainer.dpo`."""
@@ -107,6 +109,9 @@ class Report(Record):
     pairs: PairSummary
     training: dict[str, Curve] = Field(default_factory=dict)
     """By name: `after`, and `control` where there is one."""
+    observations: tuple[Observation, ...] = ()
+    """What a monitor saw while it was trained; empty where nothing was watched."""
+    monitor: Summary | None = None
     examples: tuple[Example, ...] = ()
     seconds: dict[str, float] = Field(default_factory=dict)
     """By phase, in order."""

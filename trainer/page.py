@@ -12,6 +12,8 @@ from solon.intervals import Interval
 from solon.records import PreferencePair
 from trainer.evaluate import Measure
 from trainer.findings import Curve, Report
+from trainer.monitor import pictures
+from trainer.monitor.comparison import Monitored
 
 
 def render(report: Report) -> str:
@@ -20,6 +22,7 @@ def render(report: Report) -> str:
         report=report,
         headline=headline(report),
         panels=_panels(report.training),
+        watched=_watched(report),
         charts=charts,
         show=show,
         change=change,
@@ -105,6 +108,22 @@ def _verdict(measure: Measure) -> str:
     if measure.better == "neither":
         return "moved"
     return "better" if (measure.difference.value < 0) == (measure.better == "lower") else "worse"
+
+
+def _watched(report: Report) -> dict[str, Any] | None:
+    """What the section on the monitor shows; None where nothing was watched."""
+    if not report.observations or report.monitor is None:
+        return None
+    run = Monitored(seen=report.observations, found=report.monitor)
+    return {
+        "told": pictures.sentences(run.found),
+        "alarm": run.found.alarm is not None,
+        "golds": list(run.seen[0].gold),
+        "overview": pictures.overview(run.seen),
+        "panels": pictures.panels({"after": run.seen}),
+        "columns": list(run.shown),
+        "rows": pictures.rows(list(run.shown.values())),
+    }
 
 
 def _panels(training: dict[str, Curve]) -> list[dict[str, Any]]:

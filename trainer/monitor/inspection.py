@@ -93,7 +93,8 @@ class Inspection:
             (prompt, Completion(text=one.text, finish_reason=one.finish_reason))
             for prompt, one in zip(asked, done, strict=True)
         ]
-        kl = self._divergence([(prompts[i // each][1], [*one.tokens]) for i, one in enumerate(done)])
+        rows = [(prompts[i // each][1], [*one.tokens]) for i, one in enumerate(done)]
+        kl, sample_perplexity = self._divergence(rows)
         rewards = mixed(self._sources, items)
         scores: dict[str, list[float | None]] = {"proxy": list(rewards.total)}
         readings = [read(prompt.text, one.text) for prompt, one in items] if self._config.oracle else []
@@ -119,6 +120,7 @@ class Inspection:
             scores=by_prompt,
             failed=failed,
             length_correlation=_length_correlation(items, rewards.total, each),
+            sample_perplexity=sample_perplexity,
             unfinished=fmean(one.finish_reason == "length" for one in done),
             **self._texture([one.text for one in done]),
             **self._compliance(items, readings),
@@ -138,13 +140,14 @@ class Inspection:
         ]
         return self._sampler.sample(requests)
 
-    def _divergence(self, rows: Sequence[tuple[list[int], list[int]]]) -> list[float]:
-        """ln policy - ln reference of each sample."""
+    def _divergence(self, rows: Sequence[tuple[list[int], list[int]]]) -> tuple[list[float], float]:
+        """ln policy - ln reference of each sample, and their perplexity under the reference at its own temperature."""
         temperature = self._subject.temperature
         own = sequence_logps(self._subject.model.network, rows, temperature=temperature)
         with self._subject.reference() as reference:
             other = sequence_logps(reference, rows, temperature=temperature)
-        return [new - old for new, old in zip(own, other, strict=True)]
+            perplexity = _perplexity(reference, rows)
+        return [new - old for new, old in zip(own, other, strict=True)], perplexity
 
     def _judged(self, items: Sequence[Item]) -> tuple[list[float | None], float]:
         """P(better than what the reference wrote), and the share that the judge failed."""

@@ -69,6 +69,8 @@ class Observation(Record):
     perplexity: float | None = None
     """Of held-out general text, per token."""
     reference_perplexity: float | None = None
+    sample_perplexity: float | None = None
+    """Of the samples under the reference, per token: how fluent it finds them."""
     accuracy: float | None = None
     """On the given tasks, greedily."""
     seconds: float = 0.0
@@ -95,7 +97,7 @@ class Observation(Record):
             "distance", "failed", "length_correlation", "mean_words", "length_ratio", "boilerplate", "distinct_2",
             "self_bleu", "opening_entropy", "unfinished", "repetitive", "benign_compliance", "benign_refusal",
             "harmful_compliance", "disagreement", "training_disagreement", "perplexity", "reference_perplexity",
-            "accuracy", "seconds",
+            "sample_perplexity", "accuracy", "seconds",
         )  # fmt: skip
         found |= {name: getattr(self, name) for name in names}
         return {f"monitor_{name}": value for name, value in found.items() if value is not None}

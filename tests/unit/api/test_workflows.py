@@ -26,7 +26,7 @@ from tests.unit.api.scripted_runs import settings as settings
 from trainer.config import AnyConfig, DPOConfig, PPOConfig, RewardConfig, RewardModelSource, SFTConfig
 from trainer.data import read_samples
 from trainer.report import Report
-from trainer.rewards.sources import opened
+from trainer.rewards.sources import Service, opened
 
 
 async def test_a_run_labels_trains_and_reports(run: Runs):
@@ -231,6 +231,45 @@ async def test_rules_are_served_to_the_training_child_as_a_reward(run: Runs, tmp
     assert kind is not None
     assert scary is not None
     assert kind > 0 > scary
+
+
+async def test_a_monitor_is_told_what_to_ask_and_its_alarm_is_an_event(run: Runs):
+    asked: dict[str, Any] = {}
+    prompt = Prompt.model_validate({"id": "x", "messages": [{"role": "user", "content": "Hm?"}]})
+
+    async def train(config: AnyConfig, where: Path, progress: Progress) -> dict[str, Any]:
+        done = await run.trainer(config, where, progress)
+        if not isinstance(config, PPOConfig):
+            return done
+        assert config.monitor is not None
+        assert config.monitor.judge is not None
+        asked["config"] = config.monitor
+        judge, good, bad = Service(config.monitor.judge), Completion(text="good"), Completion(text="bad")
+        items = [(prompt, good), (prompt, bad), (prompt, good)]
+        asked["judge"] = await asyncio.to_thread(judge.preferences, items, [bad, good, good])
+        refusals = Service(config.monitor.judge.model_copy(update={"name": "refusals"}))
+        texts = [Completion(text="I can't help you with that."), good]
+        asked["refusals"] = await asyncio.to_thread(refusals.scores, [(prompt, text) for text in texts])
+        alarm = {"step": 2, "message": "The reward is being hacked."}
+        return done | {"monitor": {"alarm": alarm, "published": {"step": 1}, "fits": {}, "observations": 3}}
+
+    steps = [
+        {"type": "label", "candidates": 2},
+        {"type": "reward_model"},
+        {"type": "ppo", "steps": 3, "monitor": {"every": 1, "limit": 4}},
+    ]
+    summary = await run(f"steps={json.dumps(steps)}", "held_out_judge=starter-judge", train=train)
+    better, worse, same = asked["judge"]
+    assert better > 0.5 > worse
+    assert same == 0.5
+    assert asked["refusals"] == [1.0, 0.0]
+    monitor = asked["config"]
+    assert monitor.oracle
+    assert len(monitor.prompts.read_text().splitlines()) == 4
+    assert len(list(read_samples(monitor.text))) == 64
+    (alarm,) = [event for event in run.events if event.type == "alarm"]
+    assert alarm.message == "The reward is being hacked."
+    assert summary["steps"]["03-ppo"]["monitor"]["published"] == {"step": 1}
 
 
 async def test_rules_alone_need_no_judge(run: Runs, tmp_path: Path):
