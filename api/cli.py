@@ -178,9 +178,11 @@ def config_show(
     as_json: AsJson = False,
 ) -> None:
     """Print the settings that are in force: what was set, or with --resolved all of them."""
+    from api.redaction import Secrets
     from solon.documents import write_yaml
 
-    values = settings(context).model_dump(mode="json", exclude_defaults=not resolved)
+    found = settings(context)
+    values = Secrets.of(found).cleaned(found.model_dump(mode="json", exclude_defaults=not resolved))
     if as_json:
         write_json(values)
     else:

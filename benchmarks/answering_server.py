@@ -1,6 +1,6 @@
-"""An OpenAI-compatible server that gives every request the same answer at once: what is left is the client's own cost.
+"""An OpenAI-compatible server that gives every request the same answer: what is left is the client's own cost.
 
-python -m benchmarks.answering_server [PORT]
+python -m benchmarks.answering_server [PORT] [LATENCY_MS]        at once, unless a latency is given
 """
 
 import asyncio
@@ -28,22 +28,42 @@ _BODY = json.dumps(
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(_BODY) + _BODY
 
 
-async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """One connection, until the client closes it."""
-    try:
-        while True:
-            head = await reader.readuntil(b"\r\n\r\n")
-            lines = head.lower().split(b"\r\n")
-            length = next(int(line.partition(b":")[2]) for line in lines if line.startswith(b"content-length:"))
-            await reader.readexactly(length)
-            writer.write(_ANSWER)
-    except (asyncio.IncompleteReadError, ConnectionError):
-        writer.close()
+class Connection(asyncio.Protocol):
+    """One connection; a request is over when as many bytes came as its head says."""
+
+    def __init__(self, latency_s: float) -> None:
+        self._latency_s = latency_s
+        self._got = bytearray()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the way back."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of a stream server
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Answer each request that is complete."""
+        self._got += data
+        while (end := self._got.find(b"\r\n\r\n")) >= 0:
+            head = bytes(self._got[:end]).lower().split(b"\r\n")
+            length = next(int(line.partition(b":")[2]) for line in head if line.startswith(b"content-length:"))
+            if len(self._got) < end + 4 + length:
+                return
+            del self._got[: end + 4 + length]
+            if self._latency_s:
+                asyncio.get_running_loop().call_later(self._latency_s, self._answer)
+            else:
+                self._answer()
+
+    def _answer(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(_ANSWER)
 
 
 async def main() -> None:
     """Serve until interrupted."""
-    server = await asyncio.start_server(answer, "127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 8977)
+    port, latency_ms = (*map(float, sys.argv[1:]), *(8977.0, 0.0)[len(sys.argv) - 1 :])
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Connection(latency_ms / 1000), "127.0.0.1", int(port))
     async with server:
         await server.serve_forever()
 
