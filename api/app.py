@@ -160,6 +160,6 @@ async def _services(
         changes=access.changes,
         observation=observed,
         readiness=Readiness(checks | judges_answer(settings, served), settings.probes),
-        gauges=(DatabaseGauges(database),),
+        gauges=(DatabaseGauges(database, settings.jobs.dead_after_s),),
         streams=Gate(settings.limits.event_streams, "as many event streams as the server takes are open"),
     )

@@ -172,5 +172,6 @@ def _outcome(event: Event) -> dict[str, Any] | None:
 
 def _write(path: Path, text: str) -> None:
     scratch = path.with_name(f".{path.name}")
+    scratch.touch(mode=0o600)  # the settings hold the database's password, which nobody else is to read
     scratch.write_text(text, encoding="utf-8")
     scratch.replace(path)

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -12,15 +11,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.store.audits import AuditStatus
 from api.store.jobs import JobStatus
 from api.store.tables import AuditRow, JobRow
-
-FAMILIES: Final = ("solon_jobs", "solon_audits", "solon_jobs_queued", "solon_job_queue_seconds", "solon_database_up")
+from api.store.workers import WorkerStore
 
 
 class DatabaseGauges(Collector):
     """A few indexed queries; a database that does not answer is `solon_database_up 0` and nothing else."""
 
-    def __init__(self, database: Engine) -> None:
+    def __init__(self, database: Engine, dead_after_s: float) -> None:
+        """Args:
+        dead_after_s: a worker that was not seen for so long does not live.
+        """
         self._database = database
+        self._dead_after_s = dead_after_s
 
     def describe(self) -> Iterable[Metric]:
         """Nothing is asked of the database at registration."""
@@ -28,15 +30,11 @@ class DatabaseGauges(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The gauges as they are now."""
-        up = GaugeMetricFamily("solon_database_up", "1 where the database answers.")
         try:
             found = list(self._found())
         except SQLAlchemyError:
-            up.add_metric([], 0)
-            yield up
-            return
-        up.add_metric([], 1)
-        yield up
+            found = []
+        yield _single("solon_database_up", "1 where the database answers.", 1 if found else 0)
         yield from found
 
     def _found(self) -> Iterator[Metric]:
@@ -45,15 +43,22 @@ class DatabaseGauges(Collector):
             oldest = connection.scalar(
                 select(func.min(JobRow.created_at)).where(JobRow.status == JobStatus.QUEUED.value)
             )
+            cost_usd = connection.scalar(select(func.sum(JobRow.cost_usd)))
         yield _by_state("solon_jobs", "Jobs by state.", {state.value: jobs.get(state.value, 0) for state in JobStatus})
         states = {state.value: audits.get(state.value, 0) for state in AuditStatus}
         yield _by_state("solon_audits", "Audits by state.", states)
-        queued = GaugeMetricFamily("solon_jobs_queued", "Jobs that wait for a worker.")
-        queued.add_metric([], jobs.get(JobStatus.QUEUED.value, 0))
-        yield queued
-        waited = GaugeMetricFamily("solon_job_queue_seconds", "How long the job that has waited longest has waited.")
-        waited.add_metric([], max(0.0, time.time() - oldest) if oldest is not None else 0.0)
-        yield waited
+        yield _single("solon_jobs_queued", "Jobs that wait for a worker.", jobs.get(JobStatus.QUEUED.value, 0))
+        waited_s = max(0.0, time.time() - oldest) if oldest is not None else 0.0
+        yield _single("solon_job_queue_seconds", "How long the job that has waited longest has waited.", waited_s)
+        yield _single("solon_jobs_cost_usd", "What all jobs paid for models, US dollars.", cost_usd or 0.0)
+        alive = WorkerStore(self._database).alive(self._dead_after_s)
+        yield _single("solon_workers", "Workers that live.", len(alive))
+
+
+def _single(name: str, text: str, value: float) -> Metric:
+    family = GaugeMetricFamily(name, text)
+    family.add_metric([], value)
+    return family
 
 
 def _counts(connection: Connection, table: type[JobRow] | type[AuditRow]) -> dict[str, int]:

@@ -16,6 +16,7 @@ from critic.candidates import Sampling
 from critic.judge import Judge
 from critic.pipeline import label
 from solon.datasets import PairWriter, read_discards, read_pairs
+from solon.exchanges import watching
 from solon.records import SELF_PREFERENCE, Discard, PreferencePair
 from solon.rows import Row
 
@@ -61,6 +62,7 @@ class Label:
             seen = Seen(rows, ticks)
             async with aclosing(items) as labelled:
                 async for item in labelled:
+                    watching().labelled(item)
                     writer.write(_flagged(item) if step.judge == "policy" else item)
                     seen.add(item.prompt_id if isinstance(item, Discard) else item.prompt.id, writer)
             manifest = writer.commit(spend=cost_of(judge, policy))

@@ -8,6 +8,7 @@ It is the `Observer` of the model clients, so judge and policy requests carry `X
 """
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import contextmanager
@@ -15,19 +16,22 @@ from typing import Final
 
 from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace
+from opentelemetry.context import attach, detach
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
 from api.metrics import Metrics
+from api.redaction import Secrets
 from api.request_ids import REQUEST_ID
+from api.tracing import open_tracing
 from solon import __version__
 from solon.breaker import Notice, Outage
 from solon.endpoint import PromptTooLong, RequestFailed, RequestTimedOut
 from solon.errors import BudgetSpent, ModelUnavailable
-from solon.exchanges import Operation
+from solon.exchanges import Nobody, Operation, observe
 from solon.records import Discard, PreferencePair
-from solon.settings import ModelEntry
+from solon.settings import ModelEntry, Settings
 
 _TRACEPARENT: Final = TraceContextTextMapPropagator()
 """Not the global propagator, which would send a client's `baggage` to judges."""
@@ -92,6 +96,10 @@ class Observation:
         entry = self._models.get(model)
         return _Exchange(self, model if entry is not None else "other", entry, operation, self._tracer)
 
+    def labelled(self, item: PreferencePair | Discard) -> None:
+        """See `solon.exchanges.Observer`."""
+        self.metrics.labelled(item)
+
     def noticing(self, notice: Notice | None = None) -> Notice:
         """Takes outages of model servers, and passes them on."""
 
@@ -109,7 +117,7 @@ class Observation:
         """The same items, counted; close it early and what makes them is closed."""
         try:
             async for item in items:
-                self.metrics.labelled(item)
+                self.labelled(item)
                 yield item
         finally:
             await items.aclose()
@@ -170,3 +178,25 @@ class _Exchange:
                 self._span.set_status(StatusCode.ERROR)
                 self._span.set_attribute("error.type", outcome)
             self._span.end()
+
+
+@contextmanager
+def observed(settings: Settings, request_id: str) -> Generator[Observation]:
+    """Everything that this process asks of models within the block, seen as work for `request_id`, such as a job.
+
+    Counted where `PROMETHEUS_MULTIPROC_DIR` is set, since nobody scrapes a short-lived process; traced where the
+    standard variables ask for it, below the `TRACEPARENT` of the environment.
+    """
+    tracing = open_tracing(Secrets.of(settings))
+    observation = Observation(settings.models, provider=tracing)
+    token = REQUEST_ID.set(request_id)
+    observe(observation)
+    parent = attach(_TRACEPARENT.extract({"traceparent": os.environ.get("TRACEPARENT", "")}))
+    try:
+        yield observation
+    finally:
+        detach(parent)
+        observe(Nobody())
+        REQUEST_ID.reset(token)
+        if tracing is not None:
+            tracing.shutdown()

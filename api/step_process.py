@@ -22,6 +22,7 @@ from api import children
 from api.accounts import Accounts
 from api.children import Progress
 from api.events import Emit, Event
+from api.observation import observed
 from api.recipes import Recipe
 from api.terminal import run
 from api.workflows import accounts_of, align
@@ -44,8 +45,9 @@ async def do(folder: Path, number: int, emit: Emit) -> None:
     name = recipe.planned()[number - 1].name
     ledger, train = Ledger(accounts, emit), recorded(children.train, folder, emit)
     told = _about(name, emit, ledger)
-    work = align(recipe, settings, folder / "out", told, train=train, until=number, accounts=accounts)
-    await _while_telling(work, ledger)
+    with observed(settings, folder.name) as observation, observation.span(f"step {name}", {"solon.job": folder.name}):
+        work = align(recipe, settings, folder / "out", told, train=train, until=number, accounts=accounts)
+        await _while_telling(work, ledger)
 
 
 def _about(name: str, emit: Emit, ledger: "Ledger") -> Emit:

@@ -22,6 +22,8 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from api.durable import QUEUES, Durable, Executor
+from api.logs import set_up
+from api.redaction import Secrets
 from api.store.database import open_database
 from api.store.workers import WorkerStore
 from solon.errors import InvalidInput
@@ -39,6 +41,7 @@ def work(
     """Do jobs until `stop` is set; `ready` gets the worker's id once it takes jobs."""
     if unknown := [name for name in queues if name not in QUEUES]:
         raise InvalidInput(f"there is no queue {unknown[0]!r}", field="--queue", remedy=f"queues: {', '.join(QUEUES)}")
+    set_up(Secrets.of(settings), settings.logs.level, settings.logs.format)
     engine = open_database(settings.database)
     with identity(settings.artifacts / "workers") as worker_id:
         Working(engine, settings, worker_id, tuple(queues)).run(ready, stop)

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final, Literal, Protocol
 
+from solon.records import Discard, PreferencePair
+
 Operation = Literal["chat", "score"]
 
 
@@ -33,10 +35,14 @@ class Exchange(Protocol):
 
 
 class Observer(Protocol):
-    """Sees every exchange; its own work has to be small, and must not fail."""
+    """Sees every exchange and every label; its own work has to be small, and must not fail."""
 
     def exchange(self, model: str, operation: Operation) -> AbstractContextManager[Exchange]:
         """The block in which a request to a registered model is made."""
+        ...
+
+    def labelled(self, item: PreferencePair | Discard) -> None:
+        """A comparison was labelled, or a row made none."""
         ...
 
 
@@ -61,6 +67,9 @@ class Nobody:
     def exchange(self, model: str, operation: Operation) -> AbstractContextManager[Exchange]:
         """A block that nobody looks at."""
         return self._block
+
+    def labelled(self, item: PreferencePair | Discard) -> None:
+        """Not counted."""
 
 
 UNSEEN: Final[Exchange] = _Unseen()

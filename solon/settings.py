@@ -125,6 +125,8 @@ class ModelEntry(Part):
             raise ValueError(f"engine `{self.engine}` needs `endpoint`")
         if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
             raise ValueError("`endpoint` must begin with http:// or https://")
+        if self.endpoint and "@" in self.endpoint.split("://", 1)[1].partition("/")[0]:
+            raise ValueError("`endpoint` holds credentials: name the variable that holds a key in `api_key_env`")
         return self
 
     def api_key(self) -> str | None:
