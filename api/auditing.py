@@ -11,7 +11,7 @@ from typing import Final
 from api.events import Emit, Event
 from api.gold import GOLD, ROWS, gold_rows
 from api.judging import check_judge, open_judge, opened_cache
-from api.recipes import BUILTIN_PROMPTS
+from api.recipe_files import BUILTIN_PROMPTS
 from api.registry import Models, opened
 from api.steps import Ticks
 from constitution.digest import content_hash

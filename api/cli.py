@@ -103,7 +103,7 @@ def align(
 ) -> None:
     """Do a self-alignment job, here or on a service."""
     from api.estimating import estimate_recipe, show_estimate
-    from api.recipes import load_recipe
+    from api.recipe_files import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
     if dry_run:

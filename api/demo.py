@@ -4,7 +4,8 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from api.recipes import Recipe, load_recipe
+from api.recipe_files import load_recipe
+from api.recipes import Recipe
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from api.recipe_parts import Part, RewardModelTerm, RewardTerm, require_each_once
+from solon.settings import ModelName
 from trainer.config import DPOMethod
 
 
@@ -85,3 +86,50 @@ class SPINStep(DPOMethod):
     """Of one sample."""
     held_out: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     """Share of the prompts that no round trains on: there it is measured whether demonstrations can be told apart."""
+
+
+class FeedbackStep(Part):
+    """What people and the world have said since: reviews and fresh prompts join the pairs, each once, without those
+    that models are evaluated on. Files may grow between two runs; what has not changed is not labelled again."""
+
+    type: Literal["feedback"]
+    reviews: str | None = None
+    """JSONL of rows with `response_a`, `response_b` and people's `votes`."""
+    traffic: str | None = None
+    """JSONL of rows with a prompt only: the policy answers, and the judge labels the answers."""
+    near_duplicates: bool = True
+    """Leave out prompts that nearly repeat an evaluation prompt too, and not only those that are the same."""
+    candidates: Annotated[int, Field(ge=2, le=64)] = 4
+    """Completions of each prompt of `traffic`."""
+    pairing: Literal["max_margin", "adjacent", "all", "random"] = "adjacent"
+    """Which of them become pairs."""
+    temperature: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
+    max_tokens: Annotated[int, Field(ge=1, le=32768)] = 160
+    """Of one completion."""
+    min_coverage: Annotated[float, Field(ge=0.0, le=1.0)] = 0.8
+    """Share of the comparisons of `traffic` that must end `ok` or `tie`; below it the job fails."""
+
+    @model_validator(mode="after")
+    def _something_joins(self) -> "FeedbackStep":
+        if self.reviews is None and self.traffic is None:
+            raise ValueError("name a file of `reviews`, of `traffic`, or both")
+        return self
+
+
+class PromoteStep(Part):
+    """The policy as it is against the snapshot that is in force: it takes its place where the lower bound of its gain
+    is above 0, and else the next step goes on from the one in force."""
+
+    type: Literal["promote"]
+    patience: Annotated[int, Field(ge=1)] = 2
+    """After so many of these steps in a row without a promotion, the rounds end."""
+    level: Annotated[float, Field(ge=0.5, lt=1.0)] = 0.95
+    """Of the interval: a promotion that should not be happens at most about half as often as 1 - level."""
+    prompts: Annotated[int, Field(ge=2)] = 256
+    """How many to compare on: the evaluation prompts after those that `evaluate` measures on, so that nothing is
+    chosen on what is reported."""
+    temperature: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
+    max_tokens: Annotated[int, Field(ge=1, le=32768)] = 160
+    """Of one completion."""
+    name: ModelName | None = None
+    """Under which a promoted snapshot is put in force on this machine, for `policy: NAME`; None: in this run only."""

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.callers import READ, TRAIN
 from api.lifecycle import JobStatus, Wish
-from api.recipes import Recipe, files_named, is_file_id
+from api.recipe_files import files_named, is_file_id
+from api.recipes import Recipe
 from api.services import Page, Paging, Use
 from api.store.jobs import DEFAULT_PRIORITY, ConstitutionOf, Job
 from constitution.digest import content_hash

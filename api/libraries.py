@@ -2,7 +2,7 @@
 
 from sqlalchemy import Engine
 
-from api.recipes import is_path
+from api.recipe_files import is_path
 from api.store.constitutions import DatabaseStore
 from api.store.database import database_exists, open_database
 from constitution.document import Constitution, parents_for, parse, read_bytes

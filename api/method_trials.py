@@ -17,7 +17,8 @@ from typing import Any
 from api import children, machine
 from api.children import Progress, Train
 from api.events import Emit
-from api.recipes import Recipe, load_recipe
+from api.recipe_files import load_recipe
+from api.recipes import Recipe
 from api.registry import Models
 from api.workflows import align
 from solon.errors import InvalidInput

@@ -1,6 +1,6 @@
 """Files of this machine for what a recipe names by an uploaded file's id."""
 
-from api.recipes import is_file_id
+from api.recipe_files import is_file_id
 from api.store.artifacts import FolderArtifacts, get, open_artifacts
 from api.store.database import open_database
 from api.store.files import FileStore, content_name

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from api.recipes import BUILTIN_PROMPTS
+from api.recipe_files import BUILTIN_PROMPTS
 from solon.errors import NotFound
 from solon.records import Message, Prompt
 from solon.rows import Row, read_rows

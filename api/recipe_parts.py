@@ -14,6 +14,30 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
+class Prompts(Part):
+    """What the policy is asked: `builtin:agora/train`, `builtin:agora/eval`, an uploaded file's id, or a JSONL file."""
+
+    train: str = "builtin:agora/train"
+    """To make the pairs from."""
+    eval: str = "builtin:agora/eval"
+    """To measure the models on; never trained on."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """Use at most so many training prompts; None uses all."""
+    eval_limit: Annotated[int, Field(ge=1)] | None = None
+    """Use at most so many evaluation prompts; None uses `limit`."""
+
+
+class BudgetPart(Part):
+    """The most that one run may pay; at the cap it stops, and goes on where it was when it is started again."""
+
+    calls: Annotated[int, Field(ge=1)] | None = None
+    """Completions and judgements; those that a cache has are free."""
+    tokens: Annotated[int, Field(ge=1)] | None = None
+    """Of prompts and completions together."""
+    usd: Annotated[float, Field(gt=0)] | None = None
+    """At the prices of the registered models."""
+
+
 RewardName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 

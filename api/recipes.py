@@ -1,19 +1,26 @@
 """The recipe of a self-alignment job: the same models are the YAML schema, the request body and its documentation."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from api.group_steps import GRPOStep, KTOStep, RLOOStep
-from api.iterated_steps import BestOfNStep, ConditionStep, EvaluateProfilesStep, SPINStep
+from api.iterated_steps import (
+    BestOfNStep,
+    ConditionStep,
+    EvaluateProfilesStep,
+    FeedbackStep,
+    PromoteStep,
+    SPINStep,
+)
 from api.recipe_parts import (
+    BudgetPart,
     JudgeTerm,
     MonitorPart,
     Part,
+    Prompts,
     RewardModelTerm,
     RewardName,
     RewardTerm,
@@ -22,7 +29,6 @@ from api.recipe_parts import (
     models_of,
     require_each_once,
 )
-from solon.documents import override, read_yaml, validated
 from solon.settings import ModelName
 from trainer.config import DPOMethod, PPOMethod, RewardMethod, SFTMethod
 
@@ -49,38 +55,7 @@ __all__ = [
     "RoundsStep",
     "RulesTerm",
     "SFTStep",
-    "files_named",
-    "is_file_id",
-    "is_path",
-    "load_recipe",
 ]
-
-BUILTIN_PROMPTS = "builtin:"
-_FILE_ID = re.compile(r"^file_[0-9a-hjkmnp-tv-z]{26}$")
-
-
-class Prompts(Part):
-    """What the policy is asked: `builtin:agora/train`, `builtin:agora/eval`, an uploaded file's id, or a JSONL file."""
-
-    train: str = "builtin:agora/train"
-    """To make the pairs from."""
-    eval: str = "builtin:agora/eval"
-    """To measure the models on; never trained on."""
-    limit: Annotated[int, Field(ge=1)] | None = None
-    """Use at most so many training prompts; None uses all."""
-    eval_limit: Annotated[int, Field(ge=1)] | None = None
-    """Use at most so many evaluation prompts; None uses `limit`."""
-
-
-class BudgetPart(Part):
-    """The most that one run may pay; at the cap it stops, and goes on where it was when it is started again."""
-
-    calls: Annotated[int, Field(ge=1)] | None = None
-    """Completions and judgements; those that a cache has are free."""
-    tokens: Annotated[int, Field(ge=1)] | None = None
-    """Of prompts and completions together."""
-    usd: Annotated[float, Field(gt=0)] | None = None
-    """At the prices of the registered models."""
 
 
 class CritiqueRevisionStep(Part):
@@ -239,6 +214,8 @@ AnyStep = (
     | ConditionStep
     | EvaluateProfilesStep
     | SPINStep
+    | FeedbackStep
+    | PromoteStep
 )
 """What is done in one go."""
 SINGLE_TYPES: tuple[str, ...] = tuple(get_args(step.model_fields["type"].annotation)[0] for step in get_args(AnyStep))
@@ -343,10 +320,18 @@ class Recipe(Part):
             if step.type == "reward_model":
                 made.add(step.name)
             seen.add(step.type)
-            if step.type == "critique_revision" and step.verify:
-                seen.add("label")  # verified revisions are pairs too
+            if step.type == "feedback" or (step.type == "critique_revision" and step.verify):
+                seen.add("label")  # people's labels and verified revisions are pairs too
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_make_sense(self) -> "Recipe":
+        for planned in self.planned():
             if planned.rounds is not None and planned.rounds.fresh_prompts and self.prompts.limit is None:
                 raise ValueError("`fresh_prompts` needs `prompts.limit`, the number for each round")
+            if isinstance(planned.step, PromoteStep) and planned.step.name == self.policy:
+                what = "`name` is the policy that the recipe begins with; promote under another"
+                raise ValueError(f"{planned.place}: {what}")
         return self
 
     def planned(self) -> tuple[Planned, ...]:
@@ -376,7 +361,7 @@ def _needed(step: Any) -> tuple[str, ...]:
             return ("label",)
         case PPOStep() | GRPOStep() | RLOOStep() | BestOfNStep() if any(models_of(term) for term in step.terms):
             return ("reward_model",)
-        case EvaluateStep():
+        case EvaluateStep() | PromoteStep():
             return TRAINING_TYPES
         case SPINStep():
             return ("sft",)
@@ -391,45 +376,3 @@ def _require_models(where: str, terms: Sequence[Any], made: set[str]) -> None:
     for name in (name for term in terms for name in models_of(term)):
         if name not in made:
             raise ValueError(f"{where}: no `reward_model` step before it has the name `{name}`")
-
-
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in a YAML file with `a.b=c` overrides; paths of prompts and constitution are taken from its folder."""
-    document = override(read_yaml(path), overrides)
-    return _from_folder(validated(Recipe, document, str(path)), path.parent)
-
-
-def _from_folder(recipe: Recipe, folder: Path) -> Recipe:
-    prompts = recipe.prompts
-    moved = prompts.model_copy(update={name: _beside(getattr(prompts, name), folder) for name in ("train", "eval")})
-    constitution = recipe.constitution
-    if is_path(constitution):
-        constitution = _beside(constitution, folder)
-    return recipe.model_copy(update={"prompts": moved, "constitution": constitution})
-
-
-def _beside(reference: str, folder: Path) -> str:
-    if reference.startswith(BUILTIN_PROMPTS) or is_file_id(reference) or Path(reference).is_absolute():
-        return reference
-    return str((folder / reference).resolve())
-
-
-def is_path(constitution: str) -> bool:
-    """Whether a recipe's constitution is a file rather than a published id."""
-    return constitution.endswith((".yaml", ".yml")) or "/" in constitution
-
-
-def is_file_id(reference: str) -> bool:
-    """Whether this is the id of an uploaded file, and not a path."""
-    return _FILE_ID.match(reference) is not None
-
-
-def files_named(recipe: Recipe) -> list[str]:
-    """Fields of the recipe that name files of this machine, which a recipe sent to a server may not do."""
-    named = [
-        f"prompts.{name}"
-        for name in ("train", "eval")
-        if not (reference := str(getattr(recipe.prompts, name))).startswith(BUILTIN_PROMPTS)
-        and not is_file_id(reference)
-    ]
-    return named + (["constitution"] if is_path(recipe.constitution) else [])

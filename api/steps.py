@@ -78,8 +78,23 @@ class Run:
 
     def eval_prompts(self) -> tuple[Prompt, ...]:
         """What the models are measured on: the same in every round."""
-        chosen = self.recipe.prompts
-        return prompts(located(chosen.eval, self.settings), chosen.eval_limit or chosen.limit, self._prompt_seed())
+        return self._eval_prompts(self._measured_on())
+
+    def choice_prompts(self, count: int) -> tuple[Prompt, ...]:
+        """What models are chosen on: at most `count` evaluation prompts after those that they are measured on."""
+        measured, limit = {prompt.id for prompt in self.eval_prompts()}, self._measured_on()
+        further = self._eval_prompts(None if limit is None else limit + count)
+        return tuple(prompt for prompt in further if prompt.id not in measured)
+
+    def all_eval_prompts(self) -> tuple[Prompt, ...]:
+        """Every evaluation prompt: nothing is trained on one of them."""
+        return self._eval_prompts(None)
+
+    def _measured_on(self) -> int | None:
+        return self.recipe.prompts.eval_limit or self.recipe.prompts.limit
+
+    def _eval_prompts(self, limit: int | None) -> tuple[Prompt, ...]:
+        return prompts(located(self.recipe.prompts.eval, self.settings), limit, self._prompt_seed())
 
     def _prompt_seed(self) -> int:
         return self.recipe.seed if self.prompt_seed is None else self.prompt_seed

@@ -32,12 +32,14 @@ from api.dpo_step import DPO
 from api.evaluate_profiles_step import EvaluateProfiles
 from api.evaluate_step import Evaluate
 from api.events import Emit, Event
+from api.feedback_step import Feedback
 from api.groups_step import Groups
 from api.judging import check_judge
 from api.kto_step import KTO
 from api.label_step import Label
 from api.libraries import load_constitution
 from api.ppo_step import PPO
+from api.promote_step import Promote
 from api.recipes import Recipe, RoundsStep
 from api.registry import Models, opened
 from api.reward_step import RewardModel
@@ -66,6 +68,8 @@ WORK: dict[str, Work] = {
     "condition": Condition(),
     "evaluate_profiles": EvaluateProfiles(),
     "spin": SPIN(),
+    "feedback": Feedback(),
+    "promote": Promote(),
     "evaluate": Evaluate(),
 }
 

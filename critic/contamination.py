@@ -9,7 +9,7 @@ Case, punctuation and spaces make no difference.
 Source: Lambert et al. 2024 (Tulu 3), arXiv:2411.15124, section 3.2 (overlap).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -63,13 +63,18 @@ class Decontaminator:
 
     def check(self, pair: PreferencePair) -> Discard | None:
         """Why the pair is contaminated; None where it is clean."""
-        turns = _user_turns(pair.prompt.messages)
-        texts = [message.content for message in pair.prompt.messages] + [pair.a.text, pair.b.text]
+        found = self.check_prompt(pair.prompt, (pair.a.text, pair.b.text))
+        return None if found is None else found.model_copy(update={"pair": pair})
+
+    def check_prompt(self, prompt: Prompt, completions: Sequence[str] = ()) -> Discard | None:
+        """The same of a prompt and whatever completions it has."""
+        turns = _user_turns(prompt.messages)
+        texts = [*(message.content for message in prompt.messages), *completions]
         found = self._is_same(turns) or self._overlap(texts) or self._near(turns)
         if found is None:
             return None
         reason, number, how = found
-        return Discard(prompt_id=pair.prompt.id, reason=reason, detail=f"{self._names[number]}{how}", pair=pair)
+        return Discard(prompt_id=prompt.id, reason=reason, detail=f"{self._names[number]}{how}")
 
     def _is_same(self, turns: list[str]) -> tuple[str, int, str] | None:
         for end, turn in enumerate(turns, start=1):

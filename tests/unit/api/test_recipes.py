@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from api.recipes import DPOStep, LabelStep, Recipe, files_named, load_recipe
+from api.recipe_files import files_named, load_recipe
+from api.recipes import DPOStep, LabelStep, Recipe
 from solon.documents import validated
 from solon.errors import InvalidInput, NotFound
 
