@@ -2,14 +2,18 @@
 
 import ipaddress
 import socket
+import time
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from api.app import create_app
 from api.logs import set_up
 from api.observation import Observation
 from api.redaction import Secrets
+from api.services import Services
 from api.store.database import open_database
 from api.store.keys import KeyStore
 from api.tracing import open_tracing
@@ -78,18 +82,39 @@ def serve(settings: Settings, host: str, port: int, announce: Callable[[str], No
         limit_concurrency=settings.limits.requests_open + _SPARE,
     )
     try:
-        _Server(config, lambda: announce(address)).run(sockets=[listening])
+        _Server(config, lambda: announce(address), lambda: drain(app), settings.limits.drain_s).run(sockets=[listening])
     finally:
         if tracing is not None:
             tracing.shutdown()
 
 
-class _Server(uvicorn.Server):
-    """A server that says when it is ready."""
+def drain(app: FastAPI) -> None:
+    """The app is not ready from now on, and answers all the same."""
+    services: Services = app.state.services
+    services.readiness.draining = True
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+
+class _Server(uvicorn.Server):
+    """A server that says when it is ready, and goes on for a while after it was told to end."""
+
+    def __init__(
+        self, config: uvicorn.Config, ready: Callable[[], None], drain: Callable[[], None], drain_s: float
+    ) -> None:
         super().__init__(config)
-        self._ready = ready
+        self._ready, self._drain, self._drain_s = ready, drain, drain_s
+        self._ends_at: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Not ready from now on; a second signal ends it at once."""
+        super().handle_exit(sig, frame)
+        if self._ends_at is None and self._drain_s > 0:
+            self._drain()
+            self._ends_at, self.should_exit = time.monotonic() + self._drain_s, False
+
+    async def on_tick(self, counter: int) -> bool:
+        """True when it is time to end; asked ten times a second."""
+        over = self._ends_at is not None and time.monotonic() >= self._ends_at
+        return over or await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to answer."""
