@@ -1,5 +1,6 @@
 """What several test folders share."""
 
+import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def no_cache_in_the_working_directory(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def connections_end_with_the_test(request: pytest.FixtureRequest) -> Generator[None]:
     """PostgreSQL's driver warns where a connection is forgotten, and its server has only so many."""
-    if request.node.get_closest_marker("postgres") is None:
+    if request.node.get_closest_marker("postgres") is None and "TEST_DATABASE" not in os.environ:
         yield
         return
     from sqlalchemy import Pool, event

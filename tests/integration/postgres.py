@@ -41,6 +41,18 @@ def new_database(kind: str, folder: Path) -> str:
     return server.set(database=name).render_as_string(hide_password=False)
 
 
+def database_in(folder: Path, kind: str | None = None) -> str:
+    """URL of the folder's database, the same one every time; of which kind it is, the first call decides.
+
+    Without one it is SQLite, or what TEST_DATABASE says: TEST_DATABASE=postgresql pytest tests/integration
+    """
+    address = folder / "database.url"
+    if not address.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        address.write_text(new_database(kind or os.environ.get("TEST_DATABASE", "sqlite"), folder))
+    return address.read_text()
+
+
 @cache
 def server_url() -> str:
     """URL of a server on which databases may be made."""

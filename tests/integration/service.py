@@ -14,6 +14,7 @@ from api.workers import work
 from solon.chat import ChatModel
 from solon.errors import NotFound
 from solon.settings import Settings
+from tests.integration.postgres import database_in
 
 STEPS = Path(__file__).with_name("scripted_steps.py")
 SCRIPTED = f"jobs.launcher.prefix={json.dumps([sys.executable, '-S', str(STEPS)])}"
@@ -40,7 +41,7 @@ class FakeModels:
 
 def settings_in(folder: Path, *overrides: str) -> Settings:
     """Settings with database and artifacts in the folder."""
-    places = [f"database=sqlite:///{folder / 'solon.db'}", f"artifacts={folder / 'artifacts'}"]
+    places = [f"database={database_in(folder)}", f"artifacts={folder / 'artifacts'}"]
     return Settings.load(overrides=[*places, *filter(None, overrides)], environment={})
 
 

@@ -12,6 +12,7 @@ from critic.exchange.given import label
 from solon.datasets import write_pairs
 from solon.fakes import keyword_judge
 from solon.records import INJECTION_SUSPECTED, Completion, Message, PreferencePair, Prompt, Provenance
+from tests.integration.postgres import database_in
 from tests.integration.service import FakeModels, service
 
 JOB = "job_01h00000000000000000000000"
@@ -30,7 +31,7 @@ def labelled(folder: Path, step: str = "01-label", *, done: bool = True) -> Path
     write_pairs(path, [pair("one"), pair("two"), pair("three", INJECTION_SUSPECTED)])
     if done:
         (path.parent / "step.json").write_text("{}")
-    with Session(open_database(f"sqlite:///{folder / 'solon.db'}")) as session, session.begin():
+    with Session(open_database(database_in(folder))) as session, session.begin():
         session.merge(JobRow(id=JOB, status="succeeded", recipe={}, created_at=1.0, request_hash=""))
     return path
 

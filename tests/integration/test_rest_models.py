@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
+from api.store.database import open_database
 from api.store.tables import JobRow
 from solon.fakes import echo_policy, keyword_judge, scripted_policy
+from tests.integration.postgres import database_in
 from tests.integration.service import FakeModels, service
 
 JOB = "job_01h00000000000000000000000"
@@ -29,7 +30,7 @@ def trained(folder: Path, win_rate: dict[str, float] | None, *flags: str) -> Non
         (out / name / "step.json").write_text(json.dumps(record | step))
     (out / "02-dpo" / "model").mkdir()
     (out / "02-dpo" / "model" / "config.json").write_text("{}")
-    with Session(create_engine(f"sqlite:///{folder / 'solon.db'}")) as session, session.begin():
+    with Session(open_database(database_in(folder))) as session, session.begin():
         session.merge(JobRow(id=JOB, status="succeeded", recipe={"name": "r"}, created_at=1.0, request_hash=""))
 
 

@@ -16,6 +16,7 @@ from solon.datasets import write_pairs
 from solon.fakes import ScriptedChat, scoring_judge
 from solon.records import Completion, Message, PreferencePair, Prompt
 from solon.rows import Row
+from tests.integration.postgres import database_in
 from tests.integration.service import FakeModels, service
 from tests.unit.api.queues import NoQueue
 
@@ -92,7 +93,7 @@ async def test_a_draft_is_previewed_on_given_pairs(tmp_path: Path) -> None:
 
 
 async def test_a_draft_is_previewed_on_the_labels_of_a_job(tmp_path: Path) -> None:
-    jobs = JobStore(open_database(f"sqlite:///{tmp_path / 'solon.db'}"), NoQueue())
+    jobs = JobStore(open_database(database_in(tmp_path)), NoQueue())
     job = jobs.create({"name": "x"}, max_queued=9)
     jobs.wish(job.id, Wish.CANCEL)
     write_pairs(tmp_path / "artifacts" / "jobs" / job.id / "out" / "01-label" / "pairs.jsonl", await stored())

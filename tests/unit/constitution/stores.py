@@ -10,7 +10,7 @@ from api.store.constitutions import DatabaseStore
 from api.store.database import open_database
 from constitution.git_store import GitStore
 from constitution.store import Note, Precondition, Store
-from tests.integration.postgres import new_database
+from tests.integration.postgres import database_in
 
 PATIENCE_S = 300
 """How long processes may take to come up on a machine that is busy with other things."""
@@ -37,10 +37,7 @@ def open_store(kind: str, folder: Path) -> Store:
     """A store in the folder; opened again, the same one."""
     if kind == "git":
         return GitStore(folder / "constitutions")
-    address = folder / "database.url"
-    if not address.exists():
-        address.write_text(new_database("sqlite" if kind == "database" else kind, folder))
-    return DatabaseStore(open_database(address.read_text()))
+    return DatabaseStore(open_database(database_in(folder, "sqlite" if kind == "database" else kind)))
 
 
 def processes() -> ForkServerContext:
