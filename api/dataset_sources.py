@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from api.dataset_cards import LICENCE, write_card
 from api.ids import new_id
+from api.published import DATASET, Published
 from api.services import Services
 from api.store.preference_filter import Filter
 from api.store.preference_tables import DatasetRow
@@ -52,6 +53,7 @@ class Datasets:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._artifacts = services.settings.artifacts
+        self._published = Published(services.settings)
 
     def ids(self) -> list[str]:
         """All of them, sorted."""
@@ -98,6 +100,7 @@ class Datasets:
                     writer.write(pair)
                 manifest = writer.commit()
             write_card(folder / "pairs.jsonl", licence=licence)
+            self._published.publish(folder, DATASET)
             values = {"id": made, "project": services.project, "name": name, "created_at": time.time()}
             with Session(services.database) as session, session.begin():
                 session.add(DatasetRow(**values, filter=criteria, manifest=manifest.model_dump(mode="json")))
@@ -119,9 +122,13 @@ class Datasets:
         query = select(DatasetRow.id).where(DatasetRow.project == self._services.project, DatasetRow.id == name)
         with Session(self._services.database) as session:
             found = session.scalar(query)
-        return None if found is None else self._artifacts / "datasets" / found / "pairs.jsonl"
+        if found is None:
+            return None
+        self._published.bring(f"datasets/{found}", DATASET)
+        return self._artifacts / "datasets" / found / "pairs.jsonl"
 
     def _of_jobs(self) -> set[str]:
+        self._published.bring("jobs")
         found = (
             path
             for job in self._services.jobs.ids(project=self._services.project)
@@ -135,6 +142,7 @@ class Datasets:
         job = f"{_JOB}{letters}"
         if job not in self._services.jobs.ids(project=self._services.project, job_id=job):
             return None
+        self._published.bring(f"jobs/{job}")
         folder = self._artifacts / "jobs" / job / "out"
         found = (each for file in _FILES for each in folder.glob(f"{number}-*/{file}"))
         return next((path for path in found if _is_done(path)), None)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from api.published import Published
 from api.services import Services
 from solon.errors import NotFound
 from solon.settings import Kind
@@ -52,9 +53,11 @@ class TrainedModels:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._jobs = services.settings.artifacts / "jobs"
+        self._published = Published(services.settings)
 
     def all(self) -> list[Trained]:
         """All of them, oldest job first."""
+        self._published.bring("jobs")
         jobs = sorted(self._services.jobs.ids(project=self._services.project))
         return [found for job in jobs for found in self._of(job)]
 
@@ -62,6 +65,8 @@ class TrainedModels:
         """The model; raises NotFound."""
         job = name.partition(".")[0]
         known = self._services.jobs.ids(project=self._services.project, job_id=job)
+        if job in known:
+            self._published.bring(f"jobs/{job}")
         for found in self._of(job) if job in known else ():
             if found.id == name:
                 return found

@@ -21,6 +21,7 @@ from api.constitutions import Id
 from api.events import Event
 from api.judging import open_judge, recorded_judge
 from api.preferences import Labelled, Strict, keep, page_of
+from api.published import Published
 from api.relabelling import relabelled
 from api.services import Services, Use
 from api.trials import PreviewRequest, labelled_under, run_cases, run_preview
@@ -155,6 +156,7 @@ async def _pairs(body: PreviewBody, services: Services) -> list[PreferencePair]:
     if body.pairs is not None:
         return body.pairs
     job = await asyncio.to_thread(services.jobs.get, str(body.job), project=services.project)
+    await asyncio.to_thread(Published(services.settings).bring, f"jobs/{job.id}")
     folder = services.settings.artifacts / "jobs" / job.id / "out"
     found = sorted(folder.glob("*-label/pairs.jsonl"))
     pairs = await asyncio.to_thread(lambda: list(read_pairs(found[-1]))) if found else []

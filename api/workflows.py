@@ -40,6 +40,7 @@ from api.label_step import Label
 from api.libraries import load_constitution
 from api.ppo_step import PPO
 from api.promote_step import Promote
+from api.published import Published
 from api.recipes import Recipe, RoundsStep
 from api.registry import Models, opened
 from api.reward_step import RewardModel
@@ -151,16 +152,17 @@ async def _steps(recipe: Recipe, run: Run, until: int | None) -> None:
 async def _step(name: str, step: AnyStep, run: Run) -> str:
     """Do the step or skip it; afterwards the run has its outputs either way. Says why its rounds end, if they do."""
     work = WORK[step.type]
-    folder, record = run.out / name, run.out / name / "step.json"
+    folder = run.out / name
     inputs = await asyncio.to_thread(work.inputs, step, run)
     wanted = {"step": step.model_dump(mode="json"), "seed": run.recipe.seed, "inputs": inputs, "version": __version__}
-    done = await asyncio.to_thread(_still_good, record, digests.of_json(wanted))
+    done = await asyncio.to_thread(_known, folder, digests.of_json(wanted), run.settings)
     if done is None:
         run.emit(Event(type="step_started", step=name))
         done = await _do(name, step, run, folder, wanted)
         event = "step_finished"
     else:
         event = "step_skipped"
+    await asyncio.to_thread(Published(run.settings).publish, folder)
     for output, made in done["outputs"].items():
         run.artifacts[output] = Artifact(folder / made["path"], made["digest"])
     run.results[name], run.seconds[name] = done["result"], done["seconds"]
@@ -204,6 +206,15 @@ def _publish(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     scratch.replace(path)
+
+
+def _known(folder: Path, digest: str, settings: Settings) -> dict[str, Any] | None:
+    """The record of a step that this host, or another one, has done."""
+    done = _still_good(folder / "step.json", digest)
+    if done is None:
+        Published(settings).bring_folder(folder)
+        done = _still_good(folder / "step.json", digest)
+    return done
 
 
 def _still_good(record: Path, digest: str) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ import pytest
 from tests.integration.buckets import bucket
 from tests.integration.examples import Recorder, models, tour
 from tests.integration.postgres import database_in
-from tests.integration.service import EVENTS, service
+from tests.integration.service import service
 from tests.integration.test_openapi import document
 
 
@@ -17,6 +17,6 @@ async def test_a_tour_of_every_route_succeeds_on_postgresql_with_artifacts_in_a_
     described = document(tmp_path)
     with bucket() as url:
         database_in(tmp_path, "postgresql")
-        async with service(tmp_path, models(), EVENTS, f"bucket={url}") as client:
+        async with service(tmp_path, models(), f"bucket={url}") as client:
             record = Recorder(client, described)
             await tour(record, tmp_path)

@@ -16,7 +16,7 @@ from api.store.keys import KeyRequest, KeyStore
 from solon.settings import Settings
 from tests.integration.buckets import bucket
 from tests.integration.postgres import DATABASES, new_database
-from tests.integration.service import FakeModels, script, service
+from tests.integration.service import FakeModels, service
 
 ROWS = b'{"prompt": "Where is the harbour?"}\n{"prompt": "And the bakery?", "id": "b"}\n'
 PURPOSE = {"purpose": "prompts"}
@@ -86,7 +86,7 @@ async def test_a_file_beyond_the_limit_is_too_large(tmp_path: Path, announced: b
         for start in range(0, len(body), 10_000):
             yield body[start : start + 10_000]
 
-    async with service(tmp_path, None, "", "limits.upload_bytes=100000") as client:
+    async with service(tmp_path, None, "limits.upload_bytes=100000") as client:
         headers = {"Content-Type": form.headers["Content-Type"]}
         answer = await client.post("/v1/files", content=body if announced else chunks(), headers=headers)
         assert (answer.status_code, answer.json()["field"]) == (413, "file")
@@ -157,7 +157,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str
         settings = Settings.load(overrides=places, environment={})
         if request.param == "bucket":
             settings = settings.model_copy(update={"artifacts": tmp_path / "artifacts"})
-        app = create_app(settings, models=FakeModels(), command=script(""))
+        app = create_app(settings, models=FakeModels())
         running = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
         thread = threading.Thread(target=running.run)
         thread.start()
