@@ -10,6 +10,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from api import (
     audits,
+    batches,
     constitutions,
     critiques,
     datasets,
@@ -54,6 +55,7 @@ MAX_BODY_BYTES = 4 << 20
 
 NOUNS = (
     preferences,
+    batches,
     stored_preferences,
     datasets,
     files,

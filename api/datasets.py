@@ -200,7 +200,8 @@ def _pairs(path: File, paging: RowPaging) -> Page[PreferencePair]:
 def _store(name: str, services: Services) -> Stored:
     datasets = Datasets(services)
     path = datasets.path(name)
-    source = datasets.get(name).job or name
+    found = datasets.get(name)
+    source = f"{found.job}.{found.step}" if found.job is not None else name
     store, project = services.preferences, services.project
     store.forget_discards(project=project, source=source)  # they come again
     return store.add(chain(read_pairs(path), read_discards(path)), project=project, source=source)

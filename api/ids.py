@@ -20,3 +20,14 @@ def new_id(prefix: str) -> str:
         _last = made = max(made, _last + 1)
     digits = (_ALPHABET[(made >> 5 * place) & 31] for place in reversed(range(_LENGTH)))
     return f"{prefix}_{''.join(digits)}"
+
+
+def made_at(made: str) -> float:
+    """Unix time in seconds at which an id was made, to the millisecond; 0 where it is none of ours."""
+    digits = made.partition("_")[2]
+    if len(digits) != _LENGTH or not set(digits) <= set(_ALPHABET):
+        return 0.0
+    value = 0
+    for digit in digits:
+        value = value << 5 | _ALPHABET.index(digit)
+    return (value >> _RANDOM_BITS) / 1000

@@ -30,19 +30,22 @@ class Label:
     def inputs(self, step: LabelStep, run: Run) -> dict[str, str]:
         """Critic, policy and prompts."""
         own = {"judge": run.policy_digest()} if step.judge == "policy" else {}
-        asked = {"policy": run.policy_digest(), "prompts": prompts.digest(run.train_prompts())}
+        rows = prompts.digest_of_rows(run.train_rows()) if step.given else prompts.digest(run.train_prompts())
+        asked = {"policy": run.policy_digest(), "prompts": rows}
         return run.critic_digests() | own | asked
 
     async def do(self, step: LabelStep, run: Run, folder: Path, ticks: Ticks) -> Outcome:
         """The pairs; raises CoverageTooLow where too few comparisons could be judged."""
-        recipe, rows = run.recipe, prompts.rows(run.train_prompts())
+        recipe = run.recipe
+        rows = run.train_rows() if step.given else prompts.rows(run.train_prompts())
         path = folder / "pairs.jsonl"
         ticks(0, len(rows), "starting the models")
         with (
             opened_cache(run.settings) as cache,
             PairWriter(path, about={"recipe": recipe.name}) as writer,
         ):
-            policy = await run.policy()
+            written = any(not row.completions for row in rows) or step.judge == "policy"
+            policy = await run.policy() if written else None
             judge = await _judge(step, run, cache)
             items = label(
                 rows,

@@ -66,8 +66,8 @@ FactorsIn = dict[Annotated[str, Field(min_length=1, max_length=100)], float]
 """Factors for the weights of the principles, by id or `tag:NAME`: 1 leaves a weight, 0 silences the principle."""
 
 
-class PreferencesRequest(Strict):
-    """Prompts to label."""
+class Labelling(Strict):
+    """How prompts are labelled."""
 
     constitution: Annotated[str, Field(min_length=1, max_length=100)]
     """Published id, `id@version` or `id@label`."""
@@ -84,6 +84,11 @@ class PreferencesRequest(Strict):
     max_tokens: Annotated[int, Field(ge=1, le=4096)] = 160
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     weights: Annotated[FactorsIn, Field(default_factory=dict)]
+
+
+class PreferencesRequest(Labelling):
+    """Prompts to label now."""
+
     prompts: Annotated[list[PromptIn], Field(min_length=1)]
     store: bool = True
     """Whether pairs and discards are kept, for GET /v1/preferences."""
@@ -153,7 +158,7 @@ def rows_of(prompts: Sequence[PromptIn], most: int) -> list[Row]:
         raise InvalidInput(
             f"more than {most} prompts",
             field="prompts",
-            remedy="send fewer, or a file on the command line",
+            remedy="send fewer, or all of them to /v1/preferences/batches",
         )
     ids = [prompt.id for prompt in prompts if prompt.id is not None]
     if len(ids) != len(set(ids)):

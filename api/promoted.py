@@ -10,9 +10,14 @@ from solon.chat import ChatModel
 from solon.settings import ModelEntry, Settings
 
 
-def in_force(settings: Settings) -> dict[str, Promotion]:
-    """The latest promotion of each name in the settings' project."""
-    return {each.name: each for each in Promotions.of(settings).history(project=settings.project)}
+def in_force(settings: Settings, at: float | None = None) -> dict[str, Promotion]:
+    """The latest promotion of each name in the settings' project.
+
+    Args:
+        at: Unix time in seconds, at which they were in force; None: now.
+    """
+    history = Promotions.of(settings).history(project=settings.project)
+    return {each.name: each for each in history if at is None or each.at.timestamp() <= at}
 
 
 def with_promoted(settings: Settings, promoted: Mapping[str, Promotion] | None = None) -> Settings:

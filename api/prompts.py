@@ -1,13 +1,13 @@
 """The prompts a recipe names: built-in ones, or those of a JSONL file."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Literal, cast, get_args
 
 from api.recipe_files import BUILTIN_PROMPTS
-from solon.errors import NotFound
+from solon.errors import InvalidInput, NotFound
 from solon.records import Message, Prompt
 from solon.rows import Row, read_rows
 
@@ -27,8 +27,15 @@ def prompts(reference: str, limit: int | None, seed: int, share: int = 0) -> tup
     """
     if reference.startswith(BUILTIN_PROMPTS):
         return _agora(reference, limit, seed, share)
+    return tuple(row.prompt for row in given_rows(reference, limit, share))
+
+
+def given_rows(reference: str, limit: int | None, share: int = 0) -> Iterator[Row]:
+    """The rows of a file with all that they have; see `prompts`. Raises InvalidInput where no file is named."""
+    if reference.startswith(BUILTIN_PROMPTS):
+        raise InvalidInput("built-in prompts have no completions", field="prompts", remedy="name a file")
     first, last = (0, None) if limit is None else (limit * share, limit * (share + 1))
-    return tuple(row.prompt for row in islice(read_rows(Path(reference)), first, last))
+    yield from islice(read_rows(Path(reference)), first, last)
 
 
 def is_agora(reference: str) -> bool:
@@ -63,6 +70,14 @@ def _agora(reference: str, limit: int | None, seed: int, share: int) -> tuple[Pr
 def rows(found: Sequence[Prompt]) -> list[Row]:
     """The prompts as rows without completions."""
     return [Row(prompt=prompt) for prompt in found]
+
+
+def digest_of_rows(found: Sequence[Row]) -> str:
+    """SHA-256 over the rows in order."""
+    hashed = hashlib.sha256()
+    for row in found:
+        hashed.update(row.model_dump_json().encode() + b"\n")
+    return f"sha256:{hashed.hexdigest()}"
 
 
 def digest(found: Sequence[Prompt]) -> str:

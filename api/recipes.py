@@ -85,6 +85,9 @@ class LabelStep(Part):
     judge: Literal["policy"] | None = None
     """Who compares: null for the recipe's judge, `policy` for the policy itself as it then is (self-rewarding), asked
     as its registered `judge` options say. Its labels are flagged `self_preference`."""
+    given: bool = False
+    """Compare the completions that the rows of a file have; the policy writes where they have none. Else it writes
+    to every prompt."""
     candidates: Annotated[int, Field(ge=2, le=64)] = 4
     """Completions that the policy writes to each prompt."""
     pairing: Literal["max_margin", "adjacent", "all", "random", "threshold"] = "max_margin"

@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,15 @@ from api import children
 from api.accounts import Accounts
 from api.children import Progress
 from api.events import Emit, Event
+from api.ids import made_at
 from api.observation import observed
+from api.promoted import in_force, with_promoted
 from api.recipes import Recipe
+from api.store.database import open_database
+from api.store.preferences import PreferenceStore
 from api.terminal import run
 from api.workflows import accounts_of, align
+from solon.datasets import read_discards, read_pairs
 from solon.documents import read_yaml, validated
 from solon.errors import SolonError
 from solon.settings import Settings
@@ -39,27 +45,45 @@ async def do(folder: Path, number: int, emit: Emit) -> None:
     """Do the step; raises SolonError after a `run_failed` event."""
     recipe = validated(Recipe, read_yaml(folder / "recipe.yaml"), "recipe")
     settings = validated(Settings, read_yaml(folder / "settings.yaml"), "settings")
+    # Names mean what they meant when the job was submitted, whatever is promoted while it runs.
+    settings = with_promoted(settings, in_force(settings, made_at(folder.name)))
     accounts = accounts_of(recipe, settings)
     accounts.paid_before(json.loads((folder / "spent.json").read_text(encoding="utf-8")))
     (folder / "out").mkdir(exist_ok=True)
     name = recipe.planned()[number - 1].name
     ledger, train = Ledger(accounts, emit), recorded(children.train, folder, emit)
-    told = _about(name, emit, ledger)
+    told = _about(name, emit, ledger, lambda: keep_labels(folder, name, settings))
     with observed(settings, folder.name) as observation, observation.span(f"step {name}", {"solon.job": folder.name}):
         work = align(recipe, settings, folder / "out", told, train=train, until=number, accounts=accounts)
         await _while_telling(work, ledger)
 
 
-def _about(name: str, emit: Emit, ledger: "Ledger") -> Emit:
-    """Passes on all but the skipping of the steps before; the last word comes after all that was paid."""
+def _about(name: str, emit: Emit, ledger: "Ledger", keep: Callable[[], None]) -> Emit:
+    """Passes on all but the skipping of the steps before; the last word comes after all that was paid and kept."""
 
     def passed(event: Event) -> None:
+        if event.type == "run_finished":
+            keep()
         if event.type in LAST_WORDS:
             ledger.tell()
         if event.type != "step_skipped" or event.step == name:
             emit(event)
 
     return passed
+
+
+def keep_labels(folder: Path, step: str, settings: Settings) -> None:
+    """Store what the step labelled, to be listed with what requests labelled; doing it twice changes nothing."""
+    path = folder / "out" / step / "pairs.jsonl"
+    if not path.exists():
+        return
+    engine = open_database(settings.database)
+    try:
+        store, source = PreferenceStore(engine), f"{folder.name}.{step}"
+        store.forget_discards(project=settings.project, source=source)
+        store.add(chain(read_pairs(path), read_discards(path)), project=settings.project, source=source)
+    finally:
+        engine.dispose()
 
 
 class Ledger:

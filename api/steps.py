@@ -12,13 +12,14 @@ from api.children import Progress, Train
 from api.events import Emit, Event
 from api.judging import judge_digest
 from api.named_files import located
-from api.prompts import prompts
+from api.prompts import given_rows, prompts
 from api.recipes import AnyStep, Planned, Recipe
 from api.registry import Models
 from constitution.digest import content_hash
 from constitution.document import Constitution
 from critic.recall import Recalling, Texts
 from solon.records import Prompt
+from solon.rows import Row
 from solon.seeds import counter_seed
 from solon.settings import Settings
 from solon.templates import JUDGE_TEMPLATES, template_hash
@@ -75,6 +76,11 @@ class Run:
         """What the policy is asked in this step."""
         chosen = self.recipe.prompts
         return prompts(located(chosen.train, self.settings), chosen.limit, self._prompt_seed(), self.prompt_share)
+
+    def train_rows(self) -> list[Row]:
+        """The same with the completions and people's verdicts that the rows of a file have."""
+        chosen = self.recipe.prompts
+        return list(given_rows(located(chosen.train, self.settings), chosen.limit, self.prompt_share))
 
     def eval_prompts(self) -> tuple[Prompt, ...]:
         """What the models are measured on: the same in every round."""

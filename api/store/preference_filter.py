@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from sqlalchemy import Select, exists, false, func, select
+from sqlalchemy import Select, exists, false, func, or_, select
 
 from api.store.preference_tables import KEY_LENGTH, VALUE_LENGTH, PreferenceMetadataRow, PreferenceRow
 from solon.settings import ModelName
@@ -41,7 +41,7 @@ class Criteria(BaseModel):
     flag: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,62}$")] | None = None
     """Such as `injection_suspected` or `position_inconsistent`."""
     source: Word | None = None
-    """`request`, or the id of the job that labelled it."""
+    """`request`, or the id of the job that labelled it; `JOB.01-label` for one step of it."""
     comparison: Annotated[str, StringConstraints(pattern=r"^cmp_[0-9a-f]{26}$")] | None = None
     """Labels of the same completions."""
     prompt: Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")] | None = None
@@ -79,7 +79,10 @@ def narrowed(query: AnySelect, wanted: Filter, project: str) -> AnySelect:
         (wanted.policy, lambda: row.policy == wanted.policy),
         (wanted.scope, lambda: row.scope == wanted.scope),
         (wanted.flag, lambda: row.flags.contains(f"|{wanted.flag}|", autoescape=True)),
-        (wanted.source, lambda: row.source == wanted.source),
+        (
+            wanted.source,
+            lambda: or_(row.source == wanted.source, row.source.startswith(f"{wanted.source}.", autoescape=True)),
+        ),
         (wanted.comparison, lambda: row.comparison == wanted.comparison),
         (wanted.prompt, lambda: row.prompt_id == wanted.prompt),
         (wanted.reviewed, lambda: row.reviews > 0 if wanted.reviewed else row.reviews == 0),

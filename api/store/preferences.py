@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any, Final, Literal
 
 from pydantic import Field
-from sqlalchemy import Engine, Select, delete, func, insert, select
+from sqlalchemy import Engine, Select, delete, func, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -64,7 +64,7 @@ class StoredPreference(PreferencePair):
     comparison: str
     """The same for the same prompt and completions, whatever text and judge they were labelled under."""
     source: str
-    """What made this version: `request`, `job_…`, or what else stored it."""
+    """What made this version: `request`, a step of a job such as `job_….01-label`, or a dataset."""
     people: Agreement
 
     def pair(self) -> PreferencePair:
@@ -208,7 +208,8 @@ class PreferenceStore:
         """At most `limit` discards beyond `after`, and whether more follow; raises InvalidInput as `page` does."""
         query = select(DiscardRow).where(DiscardRow.project == project)
         if source is not None:
-            query = query.where(DiscardRow.source == source)
+            within = DiscardRow.source.startswith(f"{source}.", autoescape=True)
+            query = query.where(or_(DiscardRow.source == source, within))
         with Session(self._engine) as session:
             if after is not None:
                 place = _place(session, select(DiscardRow.number), DiscardRow, after, project)

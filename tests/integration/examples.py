@@ -202,6 +202,7 @@ async def _preferences(record: Recorder) -> Any:
     await record("POST", f"{path}/reviews", {"verdict": "tie", "reviewer": "Bob Example"})
     for each in (path, f"{path}/reviews", "/v1/preferences", "/v1/preferences/discards", "/v1/preferences/agreement"):
         await record("GET", each)
+    await record("POST", "/v1/preferences/batches", KIND | {"prompts": rows[:1]})
     weights = {"constitution": "kindness", "weights": {"kind": 2.0}}
     await record("POST", "/v1/preferences/reweight", weights | {"pairs": [pair]})
     await record("POST", "/v1/preferences/relabel", KIND | {"ids": [pair["id"]]})

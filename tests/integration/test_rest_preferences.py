@@ -1,13 +1,15 @@
 """/v1/preferences over ASGI: what was labelled is kept, listed, shown with all that made it, and reviewed by people."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
 from solon.chat import RequestTimedOut
 from solon.fakes import echo_policy, failing_judge, keyword_judge
-from tests.integration.service import FakeModels, service
+from tests.integration.service import FakeModels, service, settings_in, working
 
 
 def row(number: int, **more: Any) -> dict[str, Any]:
@@ -190,3 +192,58 @@ async def test_rows_that_made_no_comparison_are_kept_with_their_reason(tmp_path:
         assert (await client.get("/v1/preferences/discards", params={"source": "job_1"})).json()["data"] == []
     assert [each["object"] for each in found] == ["discard", "preference"]
     assert (discard["reason"], discard["prompt_id"]) == (found[0]["reason"], found[0]["prompt_id"])
+
+
+TIDY = """\
+format: constitution/v1
+id: tidy
+title: Tidy
+version: 1.0.0
+status: draft
+licence: CC0-1.0
+language: en
+summary: Rules alone, so that no judge is asked.
+scopes: {general: {description: Any request.}}
+propositions:
+  - {id: shouts, kind: regex, pattern: "!!"}
+rules:
+  - {id: no_shouting, when: shouts, reward: -2.0}
+combine: {method: weighted_mean, rule_reward_weight: 1.0, tie_margin: 0.1}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+async def test_a_batch_is_a_job_whose_labels_are_stored_and_a_dataset(tmp_path: Path):
+    async with service(tmp_path) as client:
+        draft = "/v1/constitutions/tidy/drafts/one"
+        headers = {"Content-Type": "application/yaml", "If-None-Match": "*"}
+        saved = (await client.put(draft, content=TIDY, headers=headers)).json()
+        match = {"If-Match": f'"{saved["etag"]}"'}
+        assert (await client.post(f"{draft}/publish", json={"message": "First"}, headers=match)).status_code == 201
+        rows = [row(n, response_b="go away!!", votes=["a"]) for n in range(3)] + [row(9, response_b="good day")]
+        none = await client.post("/v1/preferences/batches", json={"constitution": "tidy"})
+        bare = await client.post("/v1/preferences/batches", json={"constitution": "tidy", "prompts": [{"prompt": "?"}]})
+        assert [each.status_code for each in (none, bare)] == [422, 422]
+        asked = {"constitution": "tidy", "prompts": rows, "metadata": {"team": "red"}}
+        key = {"Idempotency-Key": "batch"}
+        queued = await client.post("/v1/preferences/batches", json=asked, headers=key)
+        again = await client.post("/v1/preferences/batches", json=asked, headers=key)
+        assert (queued.status_code, again.json()["id"]) == (202, queued.json()["id"])
+        path = queued.headers["Location"]
+        with working(settings_in(tmp_path)):
+            async with asyncio.timeout(90):
+                while (job := (await client.get(path)).json())["status"] not in ("succeeded", "failed"):
+                    await asyncio.sleep(0.2)
+        assert job["status"] == "succeeded", job["error"]
+        assert await listing(client, source=job["id"], order="asc") == ["0", "1", "2"]
+        discards = (await client.get("/v1/preferences/discards", params={"source": job["id"]})).json()["data"]
+        assert {each["prompt_id"] for each in discards} == {"prompt-3"}
+        (made,) = (await client.get("/v1/datasets")).json()["data"]
+        assert (made["job"], made["manifest"]["rows"]) == (job["id"], 3)
+        file = job["recipe"]["prompts"]["train"]
+        named = await client.post("/v1/preferences/batches", json={"constitution": "tidy", "file": file})
+        missing = await client.post(
+            "/v1/preferences/batches", json={"constitution": "tidy", "file": "file_" + "0" * 26}
+        )
+    assert [each.status_code for each in (named, missing)] == [202, 404]
