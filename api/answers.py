@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Header, Request, Response
 from fastapi.routing import APIRoute
 
-from api.callers import LOCAL, identity
+from api.callers import LOCAL, identity, scopes_of
 from api.store.answers import CLAIM_S, Answer, AnswerStore
 from solon.errors import InvalidInput
 
@@ -50,7 +50,9 @@ class Keyed(APIRoute):
 
         async def keyed(request: Request) -> Response:
             key = request.headers.get(HEADER)
-            if key is None or not 0 < len(key) <= _LONGEST:
+            caller = identity(request)  # without the scope there is no stored answer either
+            allowed = caller is None or scopes_of(self.dependant) <= caller.scopes
+            if key is None or not 0 < len(key) <= _LONGEST or not allowed:
                 return await handler(request)
             return await _answered(request, key, handler)
 

@@ -31,9 +31,11 @@ from api import (
 from api import changes as changes_routes
 from api import keys as key_routes
 from api import models as model_routes
+from api import webhooks as webhook_routes
 from api.access import Access
 from api.auditor import Auditor
 from api.callers import require_scopes
+from api.courier import Courier
 from api.durable import Durable
 from api.embedded import EmbeddedWorkers
 from api.gauges import DatabaseGauges
@@ -46,6 +48,7 @@ from api.services import Gate, Services
 from api.store.audits import AuditStore
 from api.store.database import open_database
 from api.store.jobs import JobStore
+from api.store.webhooks import WebhookStore
 from api.traffic import Traffic
 from constitution.editing import Editor
 from solon import __version__
@@ -72,6 +75,7 @@ NOUNS = (
     key_routes,
     projects,
     changes_routes,
+    webhook_routes,
     health,
 )
 
@@ -142,6 +146,8 @@ async def _services(
     embedded = await stack.enter_async_context(EmbeddedWorkers(settings, workers))
     cache = stack.enter_context(opened_cache(settings))
     auditor = await stack.enter_async_context(Auditor(AuditStore(database), settings, served, cache))
+    webhooks = WebhookStore(database)
+    courier = await stack.enter_async_context(Courier(webhooks, settings))
     checks = {
         "database": database_answers(database),
         "migrations": schema_is_current(database),
@@ -160,6 +166,8 @@ async def _services(
         keys=access.keys,
         quotas=access.quotas,
         changes=access.changes,
+        webhooks=webhooks,
+        courier=courier,
         observation=observed,
         readiness=Readiness(checks | judges_answer(settings, served), settings.probes),
         gauges=(DatabaseGauges(database, settings.jobs.dead_after_s),),

@@ -11,7 +11,7 @@ without a scope keeps the server from starting (`require_scopes`).
 import asyncio
 import ipaddress
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final
@@ -166,14 +166,14 @@ def require_scopes(app: FastAPI) -> None:
     """Raises RuntimeError where a route that is not open to all names no scope."""
     for context in iter_route_contexts(app.routes):
         route = context.route
-        if isinstance(route, APIRoute) and context.path not in OPEN_PATHS and not set(_scopes(context.dependant)):
+        if isinstance(route, APIRoute) and context.path not in OPEN_PATHS and not scopes_of(context.dependant):
             raise RuntimeError(f"{context.methods} {context.path} needs a scope: dependencies=[READ], see api.callers")
 
 
-def _scopes(dependant: Dependant) -> Iterable[str]:
-    yield from dependant.own_oauth_scopes or ()
-    for each in dependant.dependencies:
-        yield from _scopes(each)
+def scopes_of(dependant: Dependant) -> frozenset[str]:
+    """All scopes that a route demands."""
+    below = (scopes_of(each) for each in dependant.dependencies)
+    return frozenset(dependant.own_oauth_scopes or ()).union(*below)
 
 
 def _is_loopback(host: str) -> bool:

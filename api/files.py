@@ -83,7 +83,14 @@ def _stored(services: Services, upload: Upload, staged: Any, key: str | None) ->
     file_id, artifacts = new_file_id(), open_artifacts(services.settings)
     artifacts.put(content_name(file_id), staged)
     try:
-        return files.create(file_id, upload, project=project, request_hash=request_hash, idempotency_key=key)
+        return files.create(
+            file_id,
+            upload,
+            project=project,
+            request_hash=request_hash,
+            idempotency_key=key,
+            most_bytes=services.usage.quota(project).storage_bytes,
+        )
     except BaseException:
         artifacts.delete(content_name(file_id))
         raise

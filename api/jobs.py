@@ -49,6 +49,7 @@ def create_job(request: JobRequest, services: Use, idempotency_key: IdempotencyK
     return services.jobs.create(
         recipe.model_dump(mode="json") | {"constitution": pinned},
         max_queued=services.settings.limits.queued_jobs,
+        max_of_project=services.usage.quota(services.project).queued_jobs,
         request_hash=hashlib.sha256(request.model_dump_json().encode()).hexdigest(),
         idempotency_key=idempotency_key,
         constitution=ConstitutionOf(id=text.id, version=text.version, content_hash=content_hash(text)),

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from api.auditor import Auditor
 from api.callers import LOCAL, identity
+from api.courier import Courier
 from api.embedded import EmbeddedWorkers
 from api.judging import ProjectCache
 from api.libraries import open_store
@@ -28,6 +29,7 @@ from api.store.keys import KeyStore
 from api.store.preferences import PreferenceStore
 from api.store.reviews import ReviewStore
 from api.store.usage import UsageStore
+from api.store.webhooks import WebhookStore
 from constitution.document import Constitution
 from constitution.editing import Editor
 from critic.cache import Cache
@@ -71,6 +73,8 @@ class Services:
     keys: KeyStore
     quotas: Quotas
     changes: ChangeStore
+    webhooks: WebhookStore
+    courier: Courier
     observation: Observation
     readiness: Readiness
     gauges: Sequence[Collector]

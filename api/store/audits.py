@@ -11,6 +11,7 @@ from api.ids import new_id
 from api.store.database import reading
 from api.store.idempotency import insert, made_before
 from api.store.tables import AuditRow
+from api.store.webhooks import WebhookEvent, announce
 from solon.errors import NotFound
 from solon.records import Record
 from solon.settings import DEFAULT_PROJECT
@@ -106,6 +107,8 @@ class AuditStore:
             row = _row(session, audit_id)
             row.status = AuditStatus.FAILED if report is None else AuditStatus.SUCCEEDED
             row.finished_at, row.report, row.error = time.time(), report, error
+            told = WebhookEvent.AUDIT_FAILED if report is None else WebhookEvent.AUDIT_SUCCEEDED
+            announce(session, row.project, told, {"object": "audit", "id": row.id, "status": row.status})
 
     def fail_interrupted(self, error: dict[str, Any]) -> int:
         """How many audits that an earlier server left running are now failed."""

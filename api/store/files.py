@@ -3,14 +3,14 @@
 import time
 from typing import Final, Literal
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from api.ids import new_id
 from api.store.database import reading
 from api.store.idempotency import insert, made_before
-from api.store.tables import FileRow
-from solon.errors import NotFound
+from api.store.tables import FileRow, ProjectRow
+from solon.errors import NotFound, QuotaSpent
 from solon.records import Record
 from solon.settings import DEFAULT_PROJECT
 
@@ -74,9 +74,16 @@ class FileStore:
         project: str = DEFAULT_PROJECT,
         request_hash: str = "",
         idempotency_key: str | None = None,
+        most_bytes: int | None = None,
     ) -> StoredFile:
-        """The new file; its content is published already. Raises StillRunning where its key is being used."""
+        """The new file; its content is published already.
+
+        Raises StillRunning where its key is being used, QuotaSpent where the project's files would have more than
+        `most_bytes`.
+        """
         with Session(self._engine) as session, session.begin():
+            if most_bytes is not None:
+                _require_room(session, project, most_bytes, upload.bytes)
             row = FileRow(
                 id=file_id,
                 project=project,
@@ -122,6 +129,18 @@ class FileStore:
 def new_file_id() -> str:
     """An id for a file."""
     return new_id(PREFIX)
+
+
+def _require_room(session: Session, project: str, most: int, more: int) -> None:
+    """Raises QuotaSpent where there is none. Who asks at the same time waits for this transaction."""
+    session.get(ProjectRow, project, with_for_update=True)
+    stored = session.scalar(select(func.sum(FileRow.bytes)).where(FileRow.project == project)) or 0
+    if stored + more > most:
+        raise QuotaSpent(
+            f"the project's quota of {most:,} storage bytes is spent",
+            retry_after_s=3600,
+            remedy="delete files, or ask an operator for more",
+        )
 
 
 def _row(session: Session, file_id: str, project: str) -> FileRow:

@@ -18,8 +18,9 @@ from api.lifecycle import ASKED_TO_STOP, FINISHED, JobStatus, Wish, wished
 from api.store.database import reading
 from api.store.idempotency import insert, made_before
 from api.store.job_tables import CheckpointRow, MetricRow
-from api.store.tables import EventRow, JobRow
-from solon.errors import Busy, NotFound
+from api.store.tables import EventRow, JobRow, ProjectRow
+from api.store.webhooks import WebhookEvent, announce
+from solon.errors import Busy, NotFound, QuotaSpent
 from solon.records import Record
 from solon.settings import DEFAULT_PROJECT
 
@@ -132,6 +133,7 @@ class JobStore:
         recipe: dict[str, Any],
         *,
         max_queued: int,
+        max_of_project: int | None = None,
         request_hash: str = "",
         idempotency_key: str | None = None,
         constitution: ConstitutionOf | None = None,
@@ -141,7 +143,8 @@ class JobStore:
     ) -> Job:
         """A new queued job, or the one that the same key made before.
 
-        Raises Busy when `max_queued` jobs wait already, InvalidInput when the key came with another request.
+        Raises Busy when `max_queued` jobs wait already, QuotaSpent when `max_of_project` of the project do, and
+        InvalidInput when the key came with another request.
         """
         self._dispatch.prepare()
         with Session(self._engine) as session, session.begin():
@@ -150,6 +153,8 @@ class JobStore:
             waiting = session.scalar(select(func.count()).where(JobRow.status == JobStatus.QUEUED)) or 0
             if waiting >= max_queued:
                 raise Busy(f"the queue of {max_queued} jobs is full", retry_after_s=30)
+            if max_of_project is not None:
+                _require_place(session, project, max_of_project)
             row = JobRow(
                 id=new_id("job"),
                 project=project,
@@ -238,7 +243,8 @@ class JobStore:
                 row.finished_at = time.time()
                 tell(session, row, Event(type="job_cancelled"))
             case _:
-                pass  # on the way: told when it is there
+                return  # on the way: told when it is there
+        announce_job(session, row)
 
     def events(self, job_id: str, *, after: int = 0, limit: int = 1000) -> list[JobEvent]:
         """At most `limit` events numbered above `after`, in order."""
@@ -313,6 +319,29 @@ def _one(session: Session, query: Select[JobRow], project: str | None) -> JobRow
     if row is None:
         raise NotFound("there is no such job", field="id", remedy="GET /v1/jobs lists the jobs")
     return row
+
+
+def _require_place(session: Session, project: str, most: int) -> None:
+    """Raises QuotaSpent where `most` jobs of the project wait. Who asks at the same time waits for this transaction."""
+    session.get(ProjectRow, project, with_for_update=True)
+    query = select(func.count()).where(JobRow.status == JobStatus.QUEUED, JobRow.project == project)
+    if (session.scalar(query) or 0) >= most:
+        raise QuotaSpent(f"the project's quota of {most} queued jobs is spent", retry_after_s=30)
+
+
+_TOLD = {
+    JobStatus.SUCCEEDED: WebhookEvent.JOB_SUCCEEDED,
+    JobStatus.FAILED: WebhookEvent.JOB_FAILED,
+    JobStatus.CANCELLED: WebhookEvent.JOB_CANCELLED,
+    JobStatus.PAUSED: WebhookEvent.JOB_PAUSED,
+}
+
+
+def announce_job(session: Session, row: JobRow) -> None:
+    """Tell the project's webhooks where the job came to rest, in the transaction that brought it there."""
+    kind = _TOLD.get(JobStatus(row.status))
+    if kind is not None:
+        announce(session, row.project, kind, {"object": "job", "id": row.id, "status": row.status})
 
 
 def tell(session: Session, row: JobRow, event: Event) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from api.ids import new_id
 from api.store.preference_tables import PreferenceRow, ReviewRow
 from api.store.preferences import Order, find
+from api.store.webhooks import WebhookEvent, announce
 from solon.errors import InvalidInput, PreconditionFailed
 from solon.records import Record
 from solon.rows import HumanVote
@@ -77,6 +78,8 @@ class ReviewStore:
             session.add(review)
             session.flush()
             _count(session, row)
+            told = {"object": "preference", "id": preference, "review": review.id}
+            announce(session, project, WebhookEvent.PREFERENCE_REVIEWED, told)
             return _review(review, preference)
 
     def page(

@@ -16,7 +16,7 @@ from api.events import Event
 from api.lifecycle import AT_WORK, JobStatus, settled
 from api.store.database import reading
 from api.store.job_tables import CheckpointRow, MetricRow, StepRow
-from api.store.jobs import Job, found, held_row, job_of, tell
+from api.store.jobs import Job, announce_job, found, held_row, job_of, tell
 from api.store.tables import JobRow
 
 
@@ -124,6 +124,7 @@ class RunStore:
             if row.run == run and JobStatus(row.status) in AT_WORK:
                 row.status = settled(JobStatus(row.status), kind)
                 _end(session, row, detail)
+                announce_job(session, row)
             return job_of(row)
 
     def at_work(self) -> list[Job]:

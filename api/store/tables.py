@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from solon.settings import DEFAULT_PROJECT
@@ -213,3 +213,49 @@ class FileRow(Table):
     created_at: Mapped[float]
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
     request_hash: Mapped[str] = mapped_column(String(80))
+
+
+class WebhookRow(Table):
+    """An address that events are delivered to; its secrets are nowhere."""
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project: Mapped[str] = mapped_column(String(63), index=True)
+    url: Mapped[str] = mapped_column(String(2000))
+    events: Mapped[list[str]]
+    description: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[float]
+    secret: Mapped[int]
+    """Number of the secret; the secret is derived from it."""
+    former_until: Mapped[float | None]
+    """Until when the secret before it signs too."""
+    failing_since: Mapped[float | None]
+    disabled_at: Mapped[float | None]
+    disabled_why: Mapped[str | None] = mapped_column(String(200))
+
+
+class DeliveryRow(Table):
+    """An event on its way to a webhook; the columns are those of `api.store.webhooks.Delivery`."""
+
+    __tablename__ = "deliveries"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    webhook: Mapped[str] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"), index=True)
+    project: Mapped[str] = mapped_column(String(63))
+    message: Mapped[str] = mapped_column(String(40))
+    """Id of the event; the same for all webhooks that it goes to."""
+    type: Mapped[str] = mapped_column(String(60))
+    body: Mapped[str] = mapped_column(Text)
+    """Exactly what is sent and signed."""
+    status: Mapped[str] = mapped_column(String(20))
+    attempts: Mapped[int]
+    created_at: Mapped[float]
+    due_at: Mapped[float]
+    """Not before; while it is being sent, when somebody else may take it for lost."""
+    ended_at: Mapped[float | None]
+    answer: Mapped[int | None]
+    """HTTP status of the last attempt."""
+    problem: Mapped[str | None] = mapped_column(String(200))
+
+    __table_args__ = (Index("ix_deliveries_status_due_at", "status", "due_at"),)

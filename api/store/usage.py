@@ -1,9 +1,10 @@
 """What projects use, counted in the database by one statement each: no race takes more than there is.
 
     usage.take("acme", "calls_per_day", 1, limit=1000)      raises QuotaSpent where it would be more than 1000
-    usage.give("acme", "storage_bytes", size)               a file is gone
+    usage.give("acme", "usd_per_day", rest)                 it was cheaper than that
 
-A row counts what was used in a minute, a day or a month of UTC; the next period begins with a row of its own.
+A row counts what was used in a minute, a day or a month of UTC; the next period begins with a row of its own. Files and
+waiting jobs are not counted here: their own tables say how many there are, in the transaction that adds one.
 """
 
 import time
@@ -12,12 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Engine, case, select, update
+from sqlalchemy import Engine, case, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from api.store.database import reading
-from api.store.tables import ProjectRow, UsageRow
+from api.store.tables import FileRow, JobRow, ProjectRow, UsageRow
 from solon.errors import QuotaSpent
 from solon.settings import Quota
 
@@ -94,7 +95,12 @@ class UsageStore:
         names = {what: period_of(what, now).name for what in Quota.model_fields}
         with reading(self._engine) as session:
             rows = session.scalars(select(UsageRow).where(UsageRow.project == project)).all()
-        return {row.what: row.used for row in rows if names.get(row.what) == row.period}
+            stored = session.scalar(select(func.sum(FileRow.bytes)).where(FileRow.project == project)) or 0
+            queued = select(func.count()).where(JobRow.project == project, JobRow.status == "queued")
+            now_there = {"storage_bytes": float(stored), "queued_jobs": float(session.scalar(queued) or 0)}
+        return {row.what: row.used for row in rows if names.get(row.what) == row.period} | {
+            what: used for what, used in now_there.items() if used
+        }
 
     def forget(self, now: float | None = None) -> int:
         """How many rows of minutes and days that are over were removed."""

@@ -41,6 +41,8 @@ cases:
   - {id: greeting, prompt: "Hello?", better: "Hello! How can I help?", worse: "What now?", because: [kind]}
 """
 ROW = {"prompt": "How do I bake bread?", "response_a": "Gladly: mix, wait, bake.", "response_b": "Look it up."}
+HOOK = "https://10.9.8.7/solon"
+"""Nobody is there; `egress.allow_private` lets it be named."""
 KIND = {"constitution": "kindness", "judge": "starter-judge"}
 RECIPE = KIND | {"name": "kind", "steps": [{"type": "label"}, {"type": "dpo", "epochs": 1}, {"type": "evaluate"}]}
 
@@ -111,7 +113,7 @@ def _shortened(value: Any) -> Any:
     return value
 
 
-async def tour(record: Recorder, folder: Path) -> None:
+async def tour(record: Recorder, folder: Path, project: str = "default") -> None:
     """Every route once, in an order that makes sense."""
     for path in ("/livez", "/readyz", "/health", "/metrics"):
         await record("GET", path)
@@ -127,9 +129,24 @@ async def tour(record: Recorder, folder: Path) -> None:
         record.found.pop("get_audit")
         await asyncio.sleep(0.05)
     await _jobs(record)
-    await _models(record, folder)
+    await _models(record, folder, project)
+    await _webhooks(record)
     await _access(record)
     assert pair["id"]
+
+
+async def _webhooks(record: Recorder) -> None:
+    made = await record("POST", "/v1/webhooks", {"url": HOOK, "events": ["job.succeeded", "job.failed"]})
+    path = f"/v1/webhooks/{made['id']}"
+    for each in ("/v1/webhooks", path):
+        await record("GET", each)
+    await record("PATCH", path, {"description": "The kitchen's board"})
+    await record("POST", f"{path}/test")
+    await record("GET", f"{path}/deliveries")
+    await record("POST", f"{path}/rotate", {"keep_s": 3600.0})
+    for name in ("create_webhook", "rotate_webhook_secret"):
+        record.found[name]["response"]["secret"] = "whsec_" + "0" * 43 + "="
+    await record("DELETE", path)
 
 
 async def _access(record: Recorder) -> None:
@@ -247,10 +264,10 @@ async def _jobs(record: Recorder) -> None:
     await record("POST", f"/v1/jobs/{failed['id']}/resume")
 
 
-async def _models(record: Recorder, folder: Path) -> None:
+async def _models(record: Recorder, folder: Path, project: str) -> None:
     from tests.integration.test_rest_models import MODEL, trained
 
-    trained(folder, {"value": 0.72, "low": 0.61, "high": 0.81, "n": 64})
+    trained(folder, {"value": 0.72, "low": 0.61, "high": 0.81, "n": 64}, project=project)
     await record("GET", "/v1/models")
     await record("GET", f"/v1/models/{MODEL}")
     await record("POST", f"/v1/models/{MODEL}/promote", {"name": "kind-policy", "reason": "kinder, and as helpful"})

@@ -27,7 +27,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.slow
 async def test_a_tour_of_every_route_succeeds_and_is_what_the_examples_show(tmp_path: Path, described: dict[str, Any]):
-    quick = (SCRIPTED, "jobs.poll_s=0.05")
+    quick = (SCRIPTED, "jobs.poll_s=0.05", "egress.allow_private=true")
     with working(settings_in(tmp_path, *quick)):
         async with service(tmp_path, models(), *quick) as client:
             record = Recorder(client, described)
@@ -66,9 +66,10 @@ def test_operations_have_short_names_and_groups_and_their_parameters_are_describ
 
 def test_every_post_that_makes_or_asks_something_takes_an_idempotency_key(described: dict[str, Any]):
     verbs = ("cancel", "pause", "resume", "validate")
-    secret = ("POST /v1/keys",)  # an answer that holds a key is not kept
+    secret = ("POST /v1/keys", "POST /v1/webhooks", "rotate")  # an answer that holds a secret is not kept
     for where, operation in operations(described):
-        if where.startswith("POST") and not where.endswith((*verbs, *secret)):
+        told_twice = where == "POST /v1/webhooks/{id}/test"
+        if where.startswith("POST") and not where.endswith((*verbs, *secret)) and not told_twice:
             names = {parameter["name"].lower() for parameter in operation.get("parameters", ())}
             assert "idempotency-key" in names, where
 

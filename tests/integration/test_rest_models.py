@@ -16,7 +16,7 @@ JOB = "job_01h00000000000000000000000"
 MODEL = f"{JOB}.02-dpo"
 
 
-def trained(folder: Path, win_rate: dict[str, float] | None, *flags: str) -> None:
+def trained(folder: Path, win_rate: dict[str, float] | None, *flags: str, project: str = "default") -> None:
     """A finished job with a trained model and, where there is a win rate, its evaluation."""
     out = folder / "artifacts" / "jobs" / JOB / "out"
     record = {"seed": 0, "version": "0", "seconds": 1.0}
@@ -31,7 +31,8 @@ def trained(folder: Path, win_rate: dict[str, float] | None, *flags: str) -> Non
     (out / "02-dpo" / "model").mkdir()
     (out / "02-dpo" / "model" / "config.json").write_text("{}")
     with Session(open_database(database_in(folder))) as session, session.begin():
-        session.merge(JobRow(id=JOB, status="succeeded", recipe={"name": "r"}, created_at=1.0, request_hash=""))
+        made = {"id": JOB, "project": project, "recipe": {"name": "r"}}
+        session.merge(JobRow(**made, status="succeeded", created_at=1.0, request_hash=""))
 
 
 def fakes() -> FakeModels:

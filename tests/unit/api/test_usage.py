@@ -9,6 +9,7 @@ import pytest
 
 from api.limits import Metered, MeteredModels, Quotas
 from api.store.database import open_database
+from api.store.files import FileStore, Upload, new_file_id
 from api.store.keys import KeyStore
 from api.store.usage import UsageStore, period_of
 from solon.chat import ChatReply, RequestFailed
@@ -71,13 +72,13 @@ def test_giving_and_taking_at_once_never_goes_below_nothing(kind: str, tmp_path:
 
     def turn(number: int) -> None:
         if number % 3:
-            usage.give("acme", "storage_bytes", 7)
+            usage.give("acme", "usd_per_day", 7)
         else:
-            usage.take("acme", "storage_bytes", 5, 1000)
+            usage.take("acme", "usd_per_day", 5, 1000)
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(turn, range(60)))
-    assert usage.used("acme").get("storage_bytes", 0) >= 0
+    assert usage.used("acme").get("usd_per_day", 0) >= 0
 
 
 def test_an_amount_is_taken_whole_or_not_at_all(tmp_path: Path):
@@ -183,3 +184,22 @@ async def test_a_model_that_scores_still_does_and_another_still_does_not(tmp_pat
     quotas = Quotas(usage_in(new_database("sqlite", tmp_path)))
     found = await MeteredModels(Models(), Settings(), quotas).chat("judge")
     assert not hasattr(found, "score")
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_files_sent_at_once_have_no_more_bytes_than_the_project_may(kind: str, tmp_path: Path):
+    database = open_database(new_database(kind, tmp_path))
+    KeyStore(database).create_project("acme")
+    files = FileStore(database)
+    upload = Upload(filename="f", purpose="user_data", bytes=40, sha256="0" * 64, rows=None)
+
+    def add(_: int) -> bool:
+        try:
+            files.create(new_file_id(), upload, project="acme", most_bytes=100)
+        except QuotaSpent:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(add, range(12))) == 2
+    assert UsageStore(database, Quota()).used("acme") == {"storage_bytes": 80}
