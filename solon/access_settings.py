@@ -35,10 +35,6 @@ class Tenancy(Part):
     """Whether a project may get from the cache what another had judged, and so learn by time and cost that it had."""
 
 
-MOST_UPLOAD_BYTES = 16 << 30
-"""More than any `limits.upload_bytes`."""
-
-
 class EgressRules(Part):
     """Where requests may go whose address somebody gave. Metadata services and link-local addresses never are."""
 

@@ -153,6 +153,10 @@ def _builtin(name: str) -> Path:
     return Path(__file__).resolve().parent.parent / "trainer" / "starter" / "weights" / name
 
 
+MOST_UPLOAD_BYTES = 16 << 30
+"""More than any `limits.upload_bytes`."""
+
+
 class Limits(Part):
     """How much the service takes on at once, and how long it waits."""
 
