@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
+import anyio
 from fastapi import Depends, FastAPI, Request, Security
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security import HTTPBearer, SecurityScopes
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import solon_problem
 from api.store.keys import Key, KeyStore
@@ -56,6 +57,8 @@ OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/health"})
 """Answered without a key; they tell nothing but whether the server works."""
 
 _KEYLESS_FOR_S: Final = 1.0
+RECHECK_S = 5.0
+"""How long a stream may go on after its key was revoked."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,41 @@ class Authentication:
                 await solon_problem(error)(scope, receive, send)
                 return
             scope.setdefault("state", {})["identity"] = identity
+            if identity.key_id is not None:
+                await self._watched(scope, receive, send)
+                return
         await self._app(scope, receive, send)
+
+    async def _watched(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The answer; a stream ends within seconds of its key."""
+        watcher: asyncio.Task[None] | None = None
+        with anyio.CancelScope() as answering:
+
+            async def watch() -> None:
+                while True:
+                    await asyncio.sleep(RECHECK_S)
+                    try:
+                        await self._gatekeeper.identify(Headers(scope=scope), scope.get("client"))
+                    except Unauthorized:
+                        await send({"type": "http.response.body", "body": b"", "more_body": False})
+                        answering.cancel()
+                        return
+
+            async def sent(message: Message) -> None:
+                nonlocal watcher
+                if message["type"] == "http.response.start" and watcher is None and _is_stream(message):
+                    watcher = asyncio.create_task(watch(), name="key of a stream")
+                await send(message)
+
+            try:
+                await self._app(scope, receive, sent)
+            finally:
+                if watcher is not None:
+                    watcher.cancel()
+
+
+def _is_stream(message: Message) -> bool:
+    return Headers(raw=message["headers"]).get("content-type", "").startswith("text/event-stream")
 
 
 def identity(request: Request) -> Identity | None:

@@ -1,5 +1,6 @@
 """Keys, scopes, projects, quotas and the change log over ASGI."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -10,8 +11,11 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi import APIRouter, FastAPI
+from sqlalchemy import create_engine
 
-from api.callers import OPEN_PATHS, KeyScope, require_scopes
+from api import callers
+from api.callers import OPEN_PATHS, Authentication, Gatekeeper, KeyScope, require_scopes
+from api.store.keys import Key, KeyStore
 from tests.integration.service import service
 
 WORDS = {"id", "draft", "label", "job_id", "audit_id"}
@@ -107,6 +111,41 @@ async def test_a_revoked_key_is_refused_by_the_next_request(tmp_path: Path):
         gone = await service_.client.delete(f"/v1/keys/{listed[0]['id']}", headers=service_.operator)
         assert gone.json()["revoked_at"] is not None
         assert (await service_.client.get("/v1/jobs", headers=key)).status_code == 401
+
+
+async def test_an_open_stream_ends_soon_after_its_key_is_revoked(monkeypatch: pytest.MonkeyPatch):
+    """Over bare ASGI, since the test client only gives an answer out when it is whole."""
+    monkeypatch.setattr(callers, "RECHECK_S", 0.02)
+    valid, sent, ended = [True], list[Any](), list[str]()
+
+    class Keys(KeyStore):
+        def any_key(self) -> bool:
+            return True
+
+        def valid(self, key: str, now: float | None = None) -> Key | None:
+            known = {"id": "key_1", "project": "default", "name": "n", "hint": "", "scopes": (), "created_at": 0.0}
+            return Key.model_validate(known) if valid[0] else None
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        start = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]}
+        await send(start)
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": b"data: x\n\n", "more_body": True})
+                await asyncio.sleep(0.01)
+                valid[0] = len(sent) < 5
+        finally:
+            ended.append("cancelled")
+
+    async def keep(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "path": "/v1/x", "headers": [(b"authorization", b"Bearer k")], "client": ("192.0.2.1", 1)}
+    database = create_engine("sqlite://")
+    async with asyncio.timeout(20):
+        await Authentication(app, Gatekeeper(Keys(database)))(scope, asyncio.Event().wait, keep)  # pyright: ignore
+    assert ended == ["cancelled"]
+    assert sent[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
 
 
 async def test_every_route_names_one_scope_and_refuses_keys_that_have_all_others(tmp_path: Path):
