@@ -8,7 +8,8 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, cast
 
-from solon.errors import TrainingFailed
+from solon.errors import TrainingFailed, TrainingLost
+from solon.tether import tethered
 from trainer.config import AnyConfig
 
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -21,13 +22,16 @@ _GRACE_S = 10.0
 
 
 async def train(config: AnyConfig, where: Path, progress: Progress) -> dict[str, Any]:
-    """The fields of the child's `done` event. Cancelling ends the child; raises TrainingFailed where it fails."""
+    """The fields of the child's `done` event. The child ends with us, whatever we end of; cancelling ends it.
+
+    Raises TrainingFailed where it fails, TrainingLost where it was killed from outside.
+    """
     where.parent.mkdir(parents=True, exist_ok=True)
     file, log = where.with_suffix(".json"), where.with_suffix(".log")
     file.write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
     with log.open("wb") as errors:
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "trainer.run", str(file)),
+            *tethered(sys.executable, "-m", "trainer.run", str(file)),
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=errors,
@@ -39,6 +43,8 @@ async def train(config: AnyConfig, where: Path, progress: Progress) -> dict[str,
         await _end(child)
     if child.returncode == 0 and last.get("event") == "done":
         return last
+    if child.returncode is not None and child.returncode < 0 and last.get("event") != "error":
+        raise TrainingLost(f"training was ended by signal {-child.returncode}", remedy=f"start it again; see {log}")
     message = last["message"] if last.get("event") == "error" else f"the child ended with code {child.returncode}"
     raise TrainingFailed(f"training failed: {message}", remedy=last.get("remedy") or f"see {log}")
 

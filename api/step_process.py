@@ -33,12 +33,14 @@ from api.terminal import run
 from api.workflows import accounts_of, align
 from solon.datasets import read_discards, read_pairs
 from solon.documents import read_yaml, validated
-from solon.errors import SolonError
+from solon.errors import SolonError, TrainingLost
 from solon.settings import Settings
 from trainer.config import AnyConfig
 
 LAST_WORDS = ("run_finished", "run_failed")
 _SPENT_S = 1.0
+_LOST = 75
+"""Exit code of a step that may be tried again (EX_TEMPFAIL)."""
 
 
 async def do(folder: Path, number: int, emit: Emit) -> None:
@@ -59,9 +61,14 @@ async def do(folder: Path, number: int, emit: Emit) -> None:
 
 
 def _about(name: str, emit: Emit, ledger: "Ledger", keep: Callable[[], None]) -> Emit:
-    """Passes on all but the skipping of the steps before; the last word comes after all that was paid and kept."""
+    """Passes on all but the skipping of the steps before; the last word comes after all that was paid and kept.
+
+    That a training was lost is no last word: the step is tried again.
+    """
 
     def passed(event: Event) -> None:
+        if event.detail.get("kind") == TrainingLost.__name__:
+            return
         if event.type == "run_finished":
             keep()
         if event.type in LAST_WORDS:
@@ -173,6 +180,9 @@ def main(arguments: list[str]) -> int:
 
     try:
         run(do(folder, number, emit))
+    except TrainingLost as error:
+        sys.stderr.write(f"{error}\n")
+        return _LOST
     except SolonError as error:
         if last != ["run_failed"]:
             detail = {"remedy": error.remedy, "field": error.field, "kind": type(error).__name__}

@@ -19,6 +19,7 @@
         ├── CoverageTooLow          too few of the judge's answers were usable                       500
         ├── BudgetSpent             a cap on calls, tokens or money left no room for another call    500
         └── TrainingFailed          a training child died or diverged                                500
+            └── TrainingLost        the child was killed from outside; the same may work next time       500
 
 A judge's unusable reply is not an error: it is a `Status` on the record (see `solon.records`).
 """
@@ -146,3 +147,7 @@ class BudgetSpent(Failed):
 
 class TrainingFailed(Failed):
     """A training child died or diverged."""
+
+
+class TrainingLost(TrainingFailed):
+    """A training child was killed from outside, such as for memory: no fault of the training's."""
