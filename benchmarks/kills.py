@@ -139,6 +139,12 @@ class Site:
             _output(process).close()
         self._log.close()
 
+    def steps(self) -> list[int]:
+        """Ids of the processes of steps, without their supervisors."""
+        return [
+            process for process in self.running("scripted_steps.py") if process not in self.running("supervisor.py")
+        ]
+
     def running(self, *kinds: str) -> list[int]:
         """Ids of the processes of this site whose command lines hold one of these words."""
         found: list[int] = []
@@ -176,7 +182,7 @@ class Killer:
             time.sleep(self._random.uniform(0, 0.3))
             self._site.workers[place] = self._site.start_worker()
         else:
-            victims = self._site.running("supervisor.py" if what == "supervisor" else "scripted_steps.py")
+            victims = self._site.running("supervisor.py") if what == "supervisor" else self._site.steps()
             if not victims:
                 return
             _kill(self._random.choice(victims))
