@@ -26,6 +26,9 @@ def of_path(path: Path) -> str:
 
 def of_model(entry: ModelEntry) -> str:
     """What tells this model from others: its files where they are here, else what it is registered as."""
+    if entry.profile:  # it writes something else under each
+        plain = of_model(entry.model_copy(update={"profile": {}}))
+        return of_json({"model": plain, "profile": entry.profile})
     if entry.engine == "local":
         return of_path(entry.directory())
     return of_json(entry.model_dump(mode="json", include={"engine", "endpoint", "model", "revision", "path"}))

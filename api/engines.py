@@ -26,6 +26,7 @@ from solon.egress import Forbidden, Rules
 from solon.errors import Conflict, InvalidInput, ModelUnavailable
 from solon.exchanges import Nobody, Observer
 from solon.lanes import Lanes
+from solon.profiles import Profiled
 from solon.settings import EgressRules, ModelEntry, Settings
 
 _START_S = 300.0  # importing torch on a busy machine takes its time
@@ -77,7 +78,9 @@ class Engines:
         """The model registered or served as `name`, running; raises NotFound or ModelUnavailable."""
         async with self._one_at_a_time:
             if name not in self._chats:
-                self._chats[name] = await self._open.enter_async_context(await self._connect(name))
+                running = await self._open.enter_async_context(await self._connect(name))
+                profile = self._entry(name).profile
+                self._chats[name] = Profiled(running, profile) if profile else running
             return self._chats[name]
 
     async def _connect(self, name: str) -> OpenAIChat:

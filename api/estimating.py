@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from api import prompts
+from api.iterated_steps import ConditionStep, EvaluateProfilesStep, FeedbackStep, PromoteStep, SPINStep
 from api.judging import check_judge, open_judge
 from api.labelling import LabelRequest
 from api.libraries import load_constitution
@@ -102,8 +103,8 @@ async def estimate_recipe(recipe: Recipe, settings: Settings) -> dict[str, Any]:
 
 
 def _asks_in_training(step: AnyStep) -> bool:
-    """Whether rules or judge are asked while it trains; how often depends on what the policy writes."""
-    return isinstance(step, PPOStep | GRPOStep | RLOOStep) and step.asks_critic
+    """Whether models are asked as often as depends on what earlier steps, or the policy in training, write."""
+    return isinstance(step, SPINStep) or (isinstance(step, PPOStep | GRPOStep | RLOOStep) and step.asks_critic)
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,12 @@ class _Recipe:
                 return await self._evaluate(step)
             case BestOfNStep():
                 return [await self._best_of_n(step)]
+            case FeedbackStep() if step.traffic is not None:
+                return [await self._traffic(step, Path(step.traffic))]
+            case PromoteStep():
+                return [await self._contest("promote", step.prompts, step.max_tokens, sides=2, judged=1)]
+            case EvaluateProfilesStep():
+                return [await self._profiles(step)]
             case _:
                 return []
 
@@ -175,6 +182,32 @@ class _Recipe:
         estimator = await maker.estimator(None if own else self.cache, step.candidates, sampling)
         found = await replace(estimator, pairing=step.pairing, schedule=step.schedule).rows(self._train())
         return Line("label", found, recipe.policy, recipe.policy if own else recipe.judge)
+
+    async def _traffic(self, step: FeedbackStep, traffic: Path) -> Line:
+        """Fresh prompts as `label` would ask; those that are evaluated on are among them."""
+        maker, sampling = self._maker(self.recipe.judge, self.recipe.policy), Sampling(step.max_tokens)
+        estimator = await maker.estimator(self.cache, step.candidates, sampling)
+        found = await replace(estimator, pairing=step.pairing).rows(read_rows(traffic))
+        return Line("feedback", found, self.recipe.policy, self.recipe.judge)
+
+    async def _profiles(self, step: EvaluateProfilesStep) -> Line:
+        """Before, plain and each profile; each profile against plain."""
+        conditions = [each.step for each in self.recipe.planned() if isinstance(each.step, ConditionStep)]
+        profiles, chosen = len(conditions[-1].profiles), self.recipe.prompts
+        count = chosen.eval_limit or chosen.limit
+        judged = profiles if step.judged else 0
+        return await self._contest("evaluate_profiles", count, step.max_tokens, sides=2 + profiles, judged=judged)
+
+    async def _contest(self, name: str, count: int | None, max_tokens: int, *, sides: int, judged: int) -> Line:
+        """So many completions and comparisons for each of so many evaluation prompts."""
+        recipe = self.recipe
+        rows = prompts.rows(prompts.prompts(located(recipe.prompts.eval, self.settings), count, recipe.seed))
+        found = Estimate(rows=len(rows), completions=sides * len(rows), comparisons=(0, judged * len(rows)))
+        asked = await self._maker(recipe.judge, recipe.policy).estimator(None, 1, Sampling(max_tokens))
+        await _write(asked, rows, found, sides)
+        if judged and recipe.judge is not None:
+            await _compare(asked, rows, max_tokens, found, judged)
+        return Line(name, found, recipe.policy, recipe.judge if judged else None)
 
     async def _critique(self, step: CritiqueRevisionStep) -> Line:
         """The original, then a critique and a revision for each round, which may be compared with the original."""

@@ -7,8 +7,9 @@ system message, follows the one that it is given.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
+from solon.chat import ChatModel, ChatReply
 from solon.records import Message
 
 Profile = Mapping[str, float]
@@ -35,3 +36,17 @@ def under_profile(messages: Sequence[Message], profile: Profile) -> tuple[Messag
         first = messages[0].model_copy(update={"content": f"{messages[0].content}\n{text}"})
         return (first, *messages[1:])
     return (Message(role="system", content=text), *messages)
+
+
+class Profiled:
+    """A `ChatModel` whose conversations all begin with a profile."""
+
+    def __init__(self, model: ChatModel, profile: Profile) -> None:
+        self.name = model.name
+        self.model = model.model
+        self._model = model
+        self._profile = profile
+
+    async def complete(self, messages: Sequence[Message], **request: Any) -> ChatReply:
+        """See `ChatModel.complete`."""
+        return await self._model.complete(under_profile(messages, self._profile), **request)

@@ -98,6 +98,9 @@ class ModelEntry(Part):
     family: str | None = None
     """Models of one family share their ways of writing; None: taken from the name of the model, where that tells. A
     pair of which only one side was written by the judge's own family is flagged."""
+    profile: dict[str, float] = Field(default_factory=dict)
+    """Value profile that its conversations begin with, for a policy that was trained under profiles: factors for the
+    weights of principles, by id or `tag:NAME`."""
     api_key_env: str | None = None
     """Name of the environment variable that holds the endpoint's key."""
     price: Price | None = None

@@ -5,11 +5,14 @@ from typing import Any
 
 import pytest
 
+from api.estimating import estimate_recipe
+from api.recipes import Recipe
 from solon.datasets import read_pairs
+from solon.documents import override, validated
 from solon.errors import InvalidInput
 from solon.fakes import Call, ScriptedChat, scoring_judge, text_reply
 from solon.records import Status
-from tests.unit.api.scripted_runs import Runs
+from tests.unit.api.scripted_runs import RECIPE, Runs
 from tests.unit.api.scripted_runs import out as out
 from tests.unit.api.scripted_runs import run as run
 from tests.unit.api.scripted_runs import settings as settings
@@ -97,3 +100,11 @@ async def test_profiles_that_make_no_sense_are_refused(run: Runs, profiles: str,
     with pytest.raises(InvalidInput) as caught:
         await run(STEPS.replace(PROFILES, profiles))
     assert says in f"{caught.value.field} {caught.value.message}"
+
+
+async def test_an_estimate_counts_what_is_written_and_judged_under_each_profile(run: Runs):
+    found = await estimate_recipe(validated(Recipe, override(RECIPE, [STEPS]), "test"), run.settings)
+    lines = {line["step"]: line for line in found["estimate"]}
+    assert set(lines) == {"01-label", "04-evaluate_profiles"}
+    assert lines["04-evaluate_profiles"]["completions"] == 4 * 5
+    assert lines["04-evaluate_profiles"]["comparisons"]["most"] == 2 * 5

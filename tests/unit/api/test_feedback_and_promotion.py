@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
+from api.estimating import estimate_recipe
 from api.promotions import Promotions
+from api.recipes import Recipe
 from solon.datasets import read_manifest, read_pairs
+from solon.documents import override, validated
 from solon.errors import InvalidInput, NotFound
 from solon.fakes import keyword_judge
-from tests.unit.api.scripted_runs import Runs, policy
+from tests.unit.api.scripted_runs import RECIPE, Runs, policy
 from tests.unit.api.scripted_runs import out as out
 from tests.unit.api.scripted_runs import run as run
 from tests.unit.api.scripted_runs import settings as settings
@@ -103,3 +106,10 @@ async def test_what_cannot_be_joined_or_chosen_is_said(run: Runs, loop: str):
         await run("steps=[{type: feedback}]")
     with pytest.raises(InvalidInput, match="promote under another"):
         await run("steps=[{type: label}, {type: dpo}, {type: promote, name: starter}]")
+
+
+async def test_an_estimate_counts_fresh_prompts_and_the_comparisons_of_a_promotion(run: Runs, loop: str):
+    found = await estimate_recipe(validated(Recipe, override(RECIPE, [loop]), "test"), run.settings)
+    lines = {line["step"]: line for line in found["estimate"]}
+    assert lines["01.4.1-feedback"]["completions"] == 5 * 2
+    assert lines["01.4.3-promote"]["comparisons"]["most"] == 20
