@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from api.store.database import open_database
 from api.store.tables import JobRow
 from solon.fakes import echo_policy, keyword_judge, scripted_policy
+from solon.settings import Settings
 from tests.integration.postgres import database_in
 from tests.integration.service import FakeModels, service
 
@@ -44,7 +45,8 @@ async def test_trained_models_are_listed_after_the_registered_ones_and_show_what
     async with service(tmp_path, fakes()) as client:
         trained(tmp_path, None)
         listed = (await client.get("/v1/models")).json()
-        assert [each["id"] for each in listed["data"]] == ["starter", "starter-judge", MODEL]
+        registered = sorted(Settings.load(environment={}).models)
+        assert [each["id"] for each in listed["data"]] == [*registered, MODEL]
         assert {each["object"] for each in listed["data"]} == {"model"}
         second = (await client.get("/v1/models", params={"limit": 1, "after": "starter"})).json()
         assert ([each["id"] for each in second["data"]], second["has_more"]) == (["starter-judge"], True)
