@@ -53,7 +53,12 @@ def _parts(rows: Iterator[Row]) -> Iterator[list[Row]]:
 
 def _call(rows: Sequence[Row], request: LabelRequest) -> Any:
     asked: dict[str, Any] = {"constitution": request.constitution, "judge": request.judge, "policy": request.policy}
-    options: dict[str, Any] = {"n": request.n, "pairing": request.pairing, "schedule": request.schedule, "seed": request.seed}
+    options: dict[str, Any] = {
+        "n": request.n,
+        "pairing": request.pairing,
+        "schedule": request.schedule,
+        "seed": request.seed,
+    }
     more: dict[str, Any] = {"min_margin": request.min_margin, "weights": dict(request.weights)}
     return calls.label([_prompt(row) for row in rows], **asked, **options, **more)
 
