@@ -102,12 +102,17 @@ def align(
     as_json: AsJson = False,
 ) -> None:
     """Do a self-alignment job, here or on a service."""
-    from api.estimating import estimate_recipe, show_estimate
+    from api.dry_run import dry_run as plan
+    from api.dry_run import show_trainings
+    from api.estimating import show_estimate
     from api.recipe_files import load_recipe
 
     loaded = load_recipe(recipe, overrides or ())
     if dry_run:
-        show_estimate(run(estimate_recipe(loaded, settings(context))), as_json=as_json)
+        found = run(plan(loaded, settings(context)))
+        show_estimate(found, as_json=as_json)
+        if not as_json:
+            show_trainings(found)
     elif server is None:
         _align_here(context, loaded, out or Path("runs") / loaded.name, as_json)
     elif out is not None:

@@ -24,7 +24,7 @@ class Groups:
     async def do(self, step: GRPOStep | RLOOStep, run: Run, folder: Path, ticks: Ticks) -> Outcome:
         """The trained model; rules and judge are served to the child while it trains."""
         write_prompts(run, folder)
-        async with rewards_served(step.asks_critic, run) as url:
+        async with rewards_served(step.terms, run) as url:
             shown = ("reward", "kl", "tokens", "unfinished")
             done = await run.train(_config(step, run, folder, url), folder / "model-run", ticks.steps(*shown))
         result = {name: done.get(name) for name in ("prompts", "dropped", "metrics")}

@@ -1,13 +1,21 @@
 """The `ppo` step: a training child samples from the policy and trains it on reward models, rules and judge."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from api import monitoring, prompts
 from api.events import Event
 from api.judging import open_judge, opened_cache
-from api.recipe_parts import GateTerm, MonitorPart, RewardModelTerm, RewardTerm, models_of
+from api.recipe_parts import (
+    GateTerm,
+    JudgeTerm,
+    MonitorPart,
+    RewardModelTerm,
+    RewardTerm,
+    asks_critic,
+    models_of,
+)
 from api.recipes import PPOStep
 from api.reward_service import RewardService, scorers
 from api.reward_step import artifact_name, reward_model
@@ -31,7 +39,7 @@ class PPO:
     async def do(self, step: PPOStep, run: Run, folder: Path, ticks: Ticks) -> Outcome:
         """The trained model; rules and judge are served to the child while it trains."""
         write_prompts(run, folder)
-        async with rewards_served(step.asks_critic, run, step.monitor) as url:
+        async with rewards_served(step.terms, run, step.monitor) as url:
             config = _config(step, run, folder, url)
             done = await run.train(config, folder / "model-run", ticks.steps(*_SHOWN))
         monitored = monitoring.shown(done.get("monitor"))
@@ -49,12 +57,11 @@ def write_prompts(run: Run, folder: Path) -> None:
 
 
 @asynccontextmanager
-async def rewards_served(wanted: bool, run: Run, monitor: MonitorPart | None = None) -> AsyncGenerator[str]:
-    """The address where rules, judge and monitor have completions scored, while it lasts; empty where nobody asks.
-
-    Args:
-        wanted: whether rules or judge are asked.
-    """
+async def rewards_served(
+    terms: Sequence[RewardTerm], run: Run, monitor: MonitorPart | None = None
+) -> AsyncGenerator[str]:
+    """The address where rules, judge and monitor have completions scored, while it lasts; empty where nobody asks."""
+    wanted = asks_critic(terms)
     async with AsyncExitStack() as stack:
         if not wanted and monitor is None:
             yield ""
@@ -63,7 +70,8 @@ async def rewards_served(wanted: bool, run: Run, monitor: MonitorPart | None = N
         asked, compared = await monitoring.monitor_services(monitor, run, cache)
         if wanted:
             judge = await open_judge(run.recipe.judge, run.constitution, run.settings, run.models, cache, run.accounts)
-            asked |= scorers(Labeller(run.constitution, judge, seed=run.recipe.seed))
+            drawn = next((term.principles for term in terms if isinstance(term, JudgeTerm)), None)
+            asked |= scorers(Labeller(run.constitution, judge, seed=run.recipe.seed), drawn)
         yield (await stack.enter_async_context(RewardService(asked, compared))).url
 
 

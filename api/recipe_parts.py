@@ -85,6 +85,9 @@ class JudgeTerm(Part):
 
     type: Literal["judge"]
     weight: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+    principles: Annotated[int, Field(ge=1)] | None = None
+    """Marks under so many of the principles that apply, drawn for each prompt (all its completions meet the same ones);
+    None marks under all. The paper draws one for each comparison."""
 
 
 class MonitorPart(MonitorSettings):

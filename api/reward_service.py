@@ -7,7 +7,7 @@ that no other process of the machine can have the judge asked.
 import asyncio
 import secrets
 import socket
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -16,11 +16,13 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+from constitution.document import Principle
 from critic.concurrency import together
 from critic.judge import Usage
 from critic.labelling import Labeller
 from solon.errors import ModelUnavailable
 from solon.records import Completion, Prompt, Status
+from solon.seeds import counter_seed
 
 Failed = Literal["failed"]
 Scorer = Callable[[Prompt, Completion], Coroutine[Any, Any, float | Failed | None]]
@@ -52,8 +54,13 @@ class Answered(BaseModel):
     scores: list[float | Failed | None]
 
 
-def scorers(labeller: Labeller) -> dict[str, Scorer]:
-    """What a recipe's terms `rules` and `judge` ask."""
+def scorers(labeller: Labeller, drawn: int | None = None) -> dict[str, Scorer]:
+    """What a recipe's terms `rules` and `judge` ask.
+
+    Args:
+        drawn: principles that the judge marks under, drawn for each prompt, so that all its completions meet the same
+            ones; None takes all that apply.
+    """
 
     async def rules(prompt: Prompt, completion: Completion) -> float | Failed | None:
         """The rules' reward; it fails where the judge left a question that matters unanswered."""
@@ -64,7 +71,7 @@ def scorers(labeller: Labeller) -> dict[str, Scorer]:
 
     async def judge(prompt: Prompt, completion: Completion) -> float | Failed | None:
         """The judge's marks under the principles that apply, by their weights (direct RLAIF, arXiv:2309.00267)."""
-        principles = labeller.principles(prompt)
+        principles = _drawn(labeller.principles(prompt), drawn, labeller.seed, prompt.id)
         if labeller.judge is None or not principles:
             return None
         marks = await together(labeller.judge.mark(prompt, completion, principle) for principle in principles)
@@ -75,6 +82,13 @@ def scorers(labeller: Labeller) -> dict[str, Scorer]:
         return sum(weight * score for weight, score in known if score is not None) / total
 
     return {"rules": rules, "judge": judge}
+
+
+def _drawn(principles: Sequence[Principle], count: int | None, seed: int, prompt: str) -> Sequence[Principle]:
+    """So many of the principles as a draw by seed and prompt has them; all where there are no more."""
+    if count is None or count >= len(principles):
+        return principles
+    return sorted(principles, key=lambda principle: counter_seed(seed, "marks", prompt, principle.id))[:count]
 
 
 def reward_app(scorers: Mapping[str, Scorer], path: str, comparers: Mapping[str, Comparer]) -> FastAPI:

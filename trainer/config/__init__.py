@@ -17,6 +17,7 @@ from trainer.config.kl import KLConfig
 from trainer.config.kto import KTOConfig, KTOMethod
 from trainer.config.likelihood import LikelihoodConfig
 from trainer.config.monitor import MonitorConfig, MonitorSettings
+from trainer.config.plan import PlanConfig, PlannedTraining
 from trainer.config.ppo import PPOConfig, PPOMethod
 from trainer.config.reward import RewardConfig, RewardMethod
 from trainer.config.score import ScoreConfig
@@ -39,6 +40,8 @@ __all__ = [
     "MonitorSettings",
     "PPOConfig",
     "PPOMethod",
+    "PlanConfig",
+    "PlannedTraining",
     "RLOOConfig",
     "RLOOMethod",
     "RewardConfig",
@@ -65,6 +68,7 @@ AnyConfig = (
     | KLConfig
     | ScoreConfig
     | LikelihoodConfig
+    | PlanConfig
 )
 
 TrainConfig = Annotated[AnyConfig, Field(discriminator="type")]

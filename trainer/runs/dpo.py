@@ -8,7 +8,7 @@ from trainer import adapters, checkpoint, dpo
 from trainer.config import DPOConfig
 from trainer.data import Encoder, examples
 from trainer.publishing import published
-from trainer.runs.records import Emit, curve, keep, manifest, provenance, require, within, write_json
+from trainer.runs.records import Emit, curve, keep, manifest, provenance, require, within, write_facts
 from trainer.runs.states import kept_state
 
 
@@ -28,11 +28,11 @@ def run(config: DPOConfig, emit: Emit) -> None:
         facts = provenance(config, model=config.model, data=config.pairs)
         if config.reference is not None:
             facts["reference_weights"] = checkpoint.weights_digests(config.reference)
-        with kept_state(config.state, facts), curve(scratch / "metrics.jsonl", emit) as steps:
+        with kept_state(config.state, facts), curve(scratch / "metrics.jsonl", emit, config.report_to) as steps:
             trained = dpo.train(config, model, tokenizer, pairs, scratch, steps)
         adapters.publish(trained, tokenizer, config.lora, config.model, scratch)
         seconds = round(time.monotonic() - started, 2)
         facts |= {"manifest": about, "pairs": {"read": len(rows), "used": len(pairs), "dropped": dict(drops)}}
-        write_json(scratch / "provenance.json", {**facts, "final_metrics": steps.last, "seconds": seconds})
+        write_facts(scratch, {**facts, "final_metrics": steps.last, "seconds": seconds})
     done = {"pairs": len(pairs), "dropped": dict(drops), "metrics": steps.last, "seconds": seconds}
     emit("done", output=str(config.output), **done)

@@ -11,7 +11,7 @@ from trainer import adapters, checkpoint, kto
 from trainer.config import KTOConfig
 from trainer.data import Encoder, examples
 from trainer.publishing import published
-from trainer.runs.records import Emit, curve, manifest, provenance, require, within, write_json
+from trainer.runs.records import Emit, curve, manifest, provenance, require, within, write_facts
 from trainer.runs.states import kept_state
 from trainer.votes import TokenVote, encoded, of_pairs, read_votes
 
@@ -26,13 +26,13 @@ def run(config: KTOConfig, emit: Emit) -> None:
         require(votes, read, "pairs" if config.pairs is not None else "votes", drops, "label more prompts")
         emit("phase", name="train", votes=len(votes), dropped=dict(drops))
         facts = _facts(config)
-        with kept_state(config.state, facts), curve(scratch / "metrics.jsonl", emit) as steps:
+        with kept_state(config.state, facts), curve(scratch / "metrics.jsonl", emit, config.report_to) as steps:
             trained = kto.train(config, model, tokenizer, votes, scratch, steps)
         adapters.publish(trained, tokenizer, config.lora, config.model, scratch)
         seconds = round(time.monotonic() - started, 2)
         used = {"read": read, "used": len(votes), "good": sum(vote.good for vote in votes), "dropped": dict(drops)}
         facts |= {"votes": used, "weights": vars(kto.Weights.of(votes, config.balance))}
-        write_json(scratch / "provenance.json", {**facts, "final_metrics": steps.last, "seconds": seconds})
+        write_facts(scratch, {**facts, "final_metrics": steps.last, "seconds": seconds})
     done = {"votes": len(votes), "dropped": dict(drops), "metrics": steps.last, "seconds": seconds}
     emit("done", output=str(config.output), **done)
 

@@ -21,7 +21,7 @@ from trainer.publishing import published
 from trainer.rewards.sources import opened
 from trainer.runs.online import reward_digests
 from trainer.runs.prompts import read_prompts
-from trainer.runs.records import Emit, curve, keep, provenance, within, write_json
+from trainer.runs.records import Emit, curve, keep, provenance, within, write_facts
 from trainer.runs.states import kept_state
 from trainer.runs.watching import watch
 
@@ -48,7 +48,7 @@ def run(config: PPOConfig, emit: Emit) -> None:
         rollouts = Rollouts(model, networks, rewards, Prompts(asked, config.seed), config, costs)
         update, prices = Update(networks, config, ptx), Prices.start(config)
         emit("phase", name="train", prompts=len(asked), dropped=dict(drops))
-        with kept_state(config.state, facts), curve(scratch / "metrics.jsonl", emit) as steps:
+        with kept_state(config.state, facts), curve(scratch / "metrics.jsonl", emit, config.report_to) as steps:
             subject = Subject(model, networks.reference, config.temperature, config.max_tokens, config.seed)
             kept = config.state or scratch / "watched"
             seer = watch(config.monitor, subject, encoder, rewards, networks.actor_weights, kept, emit)
@@ -60,7 +60,7 @@ def run(config: PPOConfig, emit: Emit) -> None:
         seconds = round(time.monotonic() - started, 2)
         facts |= {"prompts": {"used": len(asked), "dropped": dict(drops)}, "ended_by": ending}
         facts |= {name: monitored[name] for name in ("published", "alarm")} if monitored is not None else {}
-        write_json(scratch / "provenance.json", {**facts, "final_metrics": steps.last, "seconds": seconds})
+        write_facts(scratch, {**facts, "final_metrics": steps.last, "seconds": seconds})
     done = {"prompts": len(asked), "dropped": dict(drops), "metrics": steps.last, "ended_by": ending}
     emit("done", output=str(config.output), **done, monitor=monitored, seconds=seconds)
 

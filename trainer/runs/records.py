@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -10,6 +10,8 @@ from typing import IO, Any, TypeVar
 from solon.datasets import read_manifest
 from solon.errors import InvalidInput, NotFound
 from trainer.config import Child
+from trainer.launch import is_first
+from trainer.runs.cards import card
 
 Emit = Callable[..., None]
 """Writes one event: a name and its fields."""
@@ -43,8 +45,8 @@ def require(kept: Iterable[Any], read: int, what: str, drops: Counter[str], reme
 class Curve:
     """Forwards each step as an event and keeps it as a line of metrics.jsonl."""
 
-    def __init__(self, file: IO[str], emit: Emit) -> None:
-        self._file, self._emit = file, emit
+    def __init__(self, file: IO[str], emit: Emit, trackers: Sequence[Any] = ()) -> None:
+        self._file, self._emit, self._trackers = file, emit, trackers
         self.last: dict[str, float] = {}
         self.step = 0
         """The last one that is done."""
@@ -54,13 +56,43 @@ class Curve:
         self.last, self.step = metrics, step
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")
         self._emit("progress", step=step, max_steps=max_steps, metrics=metrics)
+        for tracker in self._trackers:
+            tracker.log(dict(metrics), step=step)
 
 
 @contextmanager
-def curve(path: Path, emit: Emit) -> Generator[Curve]:
-    """A curve that writes to `path`."""
+def curve(path: Path, emit: Emit, report_to: Sequence[str] = ()) -> Generator[Curve]:
+    """A curve that writes to `path` and tells trackers: TensorBoard beside it, Trackio and W&B where their own
+    configuration says."""
+    trackers = [_tracker(name, path.parent) for name in report_to] if is_first() else []
     with path.open("w", encoding="utf-8") as file:
-        yield Curve(file, emit)
+        try:
+            yield Curve(file, emit, trackers)
+        finally:
+            for tracker in trackers:
+                tracker.finish()
+
+
+def _tracker(name: str, folder: Path) -> Any:
+    """accelerate's tracker of this name; InvalidInput where its package is not installed."""
+    from accelerate import PartialState, tracking
+
+    PartialState()
+    kinds = {
+        "tensorboard": (tracking.TensorBoardTracker, {"logging_dir": str(folder)}),
+        "trackio": (tracking.TrackioTracker, {}),
+        "wandb": (tracking.WandBTracker, {}),
+    }
+    kind, options = kinds[name]
+    try:
+        tracker: Any = kind("solon" if name != "tensorboard" else "tensorboard", **options)
+        if hasattr(tracker, "start"):
+            tracker.start()
+    except (ImportError, ModuleNotFoundError) as error:
+        raise InvalidInput(
+            f"{name} is not installed: {error}", field="report_to", remedy=f"pip install {name}"
+        ) from error
+    return tracker
 
 
 def manifest(pairs: Path) -> dict[str, Any] | None:
@@ -92,6 +124,12 @@ def provenance(config: Child, *, model: Path, data: Path) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "processes": processes.count(),
     }
+
+
+def write_facts(folder: Path, facts: dict[str, Any]) -> None:
+    """What made a model, beside it: as JSON, and as its card."""
+    write_json(folder / "provenance.json", facts)
+    (folder / "README.md").write_text(card(facts), encoding="utf-8")
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

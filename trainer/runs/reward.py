@@ -20,7 +20,7 @@ from trainer.reward.calibration import Judged, by_domain, calibration
 from trainer.reward.groups import Group, gather, held_out
 from trainer.reward.scoring import ABOUT, classifier, score_all
 from trainer.reward.training import train
-from trainer.runs.records import Curve, Emit, curve, manifest, provenance, require, write_json
+from trainer.runs.records import Curve, Emit, curve, manifest, provenance, require, write_facts, write_json
 from trainer.runs.states import kept_state
 
 
@@ -39,7 +39,7 @@ def run(config: RewardConfig, emit: Emit) -> None:
         emit("phase", name="train", pairs=_pairs(kept), held_out=_pairs(out), dropped=dict(drops))
         members = _Members(config, tokenizer, kept, out, scratch)
         facts = provenance(config, model=config.model, data=config.pairs) | {"manifest": about}
-        with kept_state(config.state, facts), curve(scratch / "metrics.jsonl", emit) as steps:
+        with kept_state(config.state, facts), curve(scratch / "metrics.jsonl", emit, config.report_to) as steps:
             for number in range(config.members):
                 members.train(number, steps)
         measured = _measured(members.differences(), out)
@@ -48,7 +48,7 @@ def run(config: RewardConfig, emit: Emit) -> None:
         about_model = {"members": members.about, "disagreement": members.disagreement()}
         about_model |= {"held_out": measured, "pairs": used}
         write_json(scratch / ABOUT, about_model)
-        write_json(scratch / "provenance.json", {**facts, "pairs": used, "held_out": measured, "seconds": seconds})
+        write_facts(scratch, {**facts, "pairs": used, "held_out": measured, "seconds": seconds})
     done = {"pairs": _pairs(kept), "dropped": dict(drops), "metrics": steps.last, "held_out": measured}
     emit("done", output=str(config.output), **done, seconds=seconds)
 

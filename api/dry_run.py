@@ -1,0 +1,131 @@
+"""`solon align --dry-run`: what a recipe would ask its models for, and what its trainings would take."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from api import children, prompts
+from api.estimating import estimate_recipe
+from api.recipes import CritiqueRevisionStep, LabelStep, Recipe
+from solon.errors import TrainingFailed
+from solon.records import Prompt
+from solon.settings import Settings
+from trainer.config import (
+    DPOMethod,
+    GRPOMethod,
+    KTOMethod,
+    PlanConfig,
+    PlannedTraining,
+    PPOMethod,
+    RewardMethod,
+    RLOOMethod,
+    SFTMethod,
+)
+
+_METHODS: dict[str, Any] = {
+    "sft": SFTMethod,
+    "reward_model": RewardMethod,
+    "dpo": DPOMethod,
+    "kto": KTOMethod,
+    "ppo": PPOMethod,
+    "grpo": GRPOMethod,
+    "rloo": RLOOMethod,
+}
+
+
+async def dry_run(recipe: Recipe, settings: Settings, train: children.Train = children.train) -> dict[str, Any]:
+    """The estimate of calls, with `trainings` where there are some; TrainingFailed names a wrong `trl` argument.
+
+    Where the trainer is not installed, `trainings_unknown` says so instead.
+    """
+    found = await estimate_recipe(recipe, settings)
+    planned = list(_planned(recipe, settings))
+    if not planned:
+        return found
+    with TemporaryDirectory(prefix="solon-dry-run-") as folder:
+        where = Path(folder) / "plan"
+        config = PlanConfig(
+            type="plan",
+            model=settings.model(recipe.policy, "policy").directory(),
+            trainings=planned,
+            output=Path(folder) / "nothing",
+        )
+        try:
+            done = await train(config, where, lambda _step, _steps, _metrics: None)
+        except TrainingFailed as error:
+            if "No module named" in error.message:
+                return found | {"trainings_unknown": "the trainer is not installed here (pip install 'solon[trainer]')"}
+            raise
+    return found | {"trainings": done["plans"]}
+
+
+@dataclass
+class _Material:
+    """What there would be to train on when a step comes, at most."""
+
+    pairs: int = 0
+    revisions: int = 0
+    tokens: int = 0
+    """Of a completion."""
+
+
+def _planned(recipe: Recipe, settings: Settings) -> Iterator[PlannedTraining]:
+    chosen = recipe.prompts
+    asked = prompts.prompts(chosen.train, chosen.limit, recipe.seed)
+    longest = _longest(asked, settings.model(recipe.policy, "policy").characters_per_token)
+    material = _Material()
+    for planned in recipe.planned():
+        step: Any = planned.step
+        if isinstance(step, LabelStep):
+            material.pairs, material.tokens = len(asked) * _pairs(step), step.max_tokens
+        elif isinstance(step, CritiqueRevisionStep):
+            material.revisions = len(asked) * (step.rounds + 1)
+            material.pairs, material.tokens = len(asked) * step.rounds, step.max_tokens
+        elif step.type in _METHODS:
+            yield _training(planned.name, step, len(asked), longest, material)
+
+
+def _training(name: str, step: Any, asked: int, longest: int, material: _Material) -> PlannedTraining:
+    kind = _METHODS[step.type]
+    method = kind.model_validate_json(step.model_dump_json(include=set(kind.model_fields)))
+    rows = {"sft": material.revisions, "dpo": material.pairs, "reward_model": material.pairs, "kto": 2 * material.pairs}
+    tokens = min(longest + getattr(method, "max_tokens", material.tokens or 160), method.max_length)
+    plain = "reward" if step.type == "reward_model" else step.type
+    return PlannedTraining(name=name, kind=plain, method=method, rows=rows.get(step.type) or asked, tokens=tokens)
+
+
+def _pairs(step: LabelStep) -> int:
+    """Pairs of one prompt, at most."""
+    count = step.candidates
+    return {"max_margin": 1, "random": 1, "adjacent": count - 1}.get(step.pairing, count * (count - 1) // 2)
+
+
+def _longest(asked: tuple[Prompt, ...], characters_per_token: float) -> int:
+    """Tokens of the longest prompt, about."""
+    return max(round(sum(len(m.content) for m in prompt.messages) / characters_per_token) + 16 for prompt in asked)
+
+
+def show_trainings(found: dict[str, Any]) -> None:
+    """What the trainings would take, on the terminal."""
+    from rich.table import Table
+
+    from api.terminal import print_table, write
+
+    if "trainings_unknown" in found:
+        write(f"Not estimated: trainings; {found['trainings_unknown']}")
+    plans = found.get("trainings", [])
+    if not plans:
+        return
+    table = Table("training", "optimiser steps", "tokens", "memory (MiB)", "seconds")
+    for plan in plans:
+        seconds = "unknown" if plan["seconds"] is None else f"{plan['seconds']:,.0f}"
+        table.add_row(plan["step"], f"{plan['steps']:,}", f"{plan['tokens']:,}", f"{plan['memory_mib']:,}", seconds)
+    print_table(table)
+    write(
+        "At most: every pair usable, completions as long as they may be. Seconds: those of a measured step, by tokens."
+    )
+    for plan in plans:
+        if plan["seconds"] is None:
+            write(f"Time of {plan['step']}: {plan['why_no_time']}")
