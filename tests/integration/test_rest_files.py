@@ -1,5 +1,7 @@
 """Files over REST: streamed in, checked line by line, listed as OpenAI's client expects, named by recipes."""
 
+import resource
+import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -114,6 +116,24 @@ async def test_a_body_that_is_no_form_is_refused(tmp_path: Path):
         for body in bodies:
             answer = await client.post("/v1/files", **body)
             assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json"), body
+
+
+async def test_a_full_disk_is_a_503_that_says_what_to_do_and_leaves_nothing(tmp_path: Path):
+    async with service(tmp_path) as client:
+        kept = (await upload(client)).json()
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+        try:
+            answer = await upload(client, b"x" * 300_000, "user_data")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, ignored)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        assert "make room" in answer.json()["remedy"]
+        assert (await client.get("/v1/files")).json()["data"] == [kept]
+        assert not list((tmp_path / "artifacts" / "uploads").glob("*"))
+        assert (await upload(client, b"x" * 300_000, "user_data")).status_code == 200
 
 
 async def test_the_same_key_stores_one_file_and_another_upload_with_it_is_refused(tmp_path: Path):
