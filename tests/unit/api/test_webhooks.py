@@ -18,12 +18,16 @@ from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
 from api.courier import Courier
+from api.lifecycle import Wish
 from api.store.database import open_database
+from api.store.jobs import JobStore
+from api.store.keys import KeyStore
 from api.store.webhooks import Webhook, WebhookEvent, WebhookStore, announce
 from api.webhook_signing import Signer
-from solon.errors import Conflict, InvalidInput, NotFound
+from solon.errors import Conflict, InvalidInput, NotFound, QuotaSpent
 from solon.settings import Settings
 from tests.integration.postgres import DATABASES, new_database
+from tests.unit.api.queues import NoQueue
 
 KEY = b"k" * 32
 
@@ -281,3 +285,32 @@ def test_the_database_holds_no_secret(office: Office, tmp_path: Path):
     assert webhook.id.encode() in written
     assert secret.encode() not in written
     assert secret.removeprefix("whsec_").encode() not in written
+
+
+def test_a_job_that_comes_to_rest_tells_the_webhooks_of_its_project_once(office: Office):
+    told, other = office.webhook("https://a.example/"), office.webhook("https://b.example/", project="other")
+    jobs = JobStore(office.engine, NoQueue())
+    job = jobs.create({"name": "r"}, max_queued=9, project="acme")
+    for _ in range(2):
+        jobs.wish(job.id, Wish.CANCEL, project="acme")
+    (errand,) = office.store.take(9)
+    assert json.loads(errand.body)["data"] == {"object": "job", "id": job.id, "status": "cancelled"}
+    assert (errand.delivery.type, errand.url) == ("job.cancelled", told.url)
+    assert office.states(other) == []
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_jobs_sent_at_once_are_no_more_than_may_wait(kind: str, tmp_path: Path):
+    office = Office(new_database(kind, tmp_path))
+    KeyStore(office.engine).create_project("acme")
+    jobs = JobStore(office.engine, NoQueue())
+
+    def submit(_: int) -> bool:
+        try:
+            jobs.create({"name": "r"}, max_queued=99, max_of_project=3, project="acme")
+        except QuotaSpent:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(submit, range(12))) == 3
