@@ -25,6 +25,7 @@ from api import (
     model_cli,
     pairs_cli,
     rank_cli,
+    reward_cli,
     rules_cli,
     worker_cli,
 )
@@ -44,6 +45,7 @@ app.add_typer(pairs_cli.app, name="pairs", help="Datasets of preference pairs: i
 app.add_typer(audit_cli.app, name="audit", help="Audits of a judge.")
 app.add_typer(cache_cli.app, name="cache", help="The judgement cache: stats, export, import.")
 app.add_typer(database_cli.app, name="database", help="The service's database: show, upgrade.")
+app.add_typer(reward_cli.app, name="reward", help="Reward models from people's preferences.")
 app.add_typer(rules_cli.app, name="rules", help="Rule-based rewards: score, fit, accuracy.")
 app.add_typer(bench_cli.app, name="bench", help="Methods compared on this machine.")
 app.add_typer(config_app, name="config", help="Settings.")

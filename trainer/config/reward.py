@@ -63,3 +63,5 @@ class RewardConfig(RewardMethod, Resumable):
     """Hugging Face directory of the causal language model that the reward model begins as."""
     pairs: AnyPath
     """Labelled pairs, JSONL or Parquet as written by `solon.datasets`."""
+    held_out_pairs: AnyPath | None = None
+    """Pairs to measure on instead of the `held_out` share; those of a prompt that is trained on are left out."""

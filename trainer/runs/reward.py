@@ -35,6 +35,8 @@ def run(config: RewardConfig, emit: Emit) -> None:
         groups = gather(rows, encoder, drops, soft_labels=config.soft_labels)
         require(groups, len(rows), "pairs", drops, "label more prompts")
         kept, out = held_out(groups, config.held_out, config.seed)
+        if config.held_out_pairs is not None:
+            kept, out = groups, _others(config, encoder, {group.key for group in groups})
         require(kept, len(rows), "pairs", drops, "lower held_out or label more prompts")
         emit("phase", name="train", pairs=_pairs(kept), held_out=_pairs(out), dropped=dict(drops))
         members = _Members(config, tokenizer, kept, out, scratch)
@@ -51,6 +53,13 @@ def run(config: RewardConfig, emit: Emit) -> None:
         write_facts(scratch, {**facts, "pairs": used, "held_out": measured, "seconds": seconds})
     done = {"pairs": _pairs(kept), "dropped": dict(drops), "metrics": steps.last, "held_out": measured}
     emit("done", output=str(config.output), **done, seconds=seconds)
+
+
+def _others(config: RewardConfig, encoder: Encoder, trained: set[str]) -> list[Group]:
+    """The groups of `held_out_pairs` whose prompts are not trained on; what does not fit the model is left out."""
+    assert config.held_out_pairs is not None  # noqa: S101 - asked for only where they are
+    found = gather(read_pairs(config.held_out_pairs), encoder, Counter(), soft_labels=config.soft_labels)
+    return [group for group in found if group.key not in trained]
 
 
 class _Members:

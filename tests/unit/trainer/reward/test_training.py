@@ -176,6 +176,23 @@ def test_a_run_that_goes_on_from_its_checkpoint_ends_in_the_same_weights(
     assert not (tmp_path / "state").exists()
 
 
+def test_held_out_pairs_of_a_file_are_measured_and_none_of_their_prompts_is_trained_on(
+    chat_model: Path, tmp_path: Path, make_pair: MakePair
+):
+    rows = [make_pair(f"{i}", a=f"yes {i}", b="no", prompt=f"{i}?") for i in range(8)]
+    out, _ = _fit(chat_model, rows, tmp_path)
+    others = [make_pair(f"{i}", a=f"yes {i}", b="no", prompt=f"{i}?") for i in range(6, 11)]
+    path = tmp_path / "others.jsonl"
+    write_pairs(path, others)
+    config = json.loads((out / "provenance.json").read_text())["config"]
+    config |= {"output": tmp_path / "second", "held_out_pairs": path, "held_out": 0.0}
+    events: list[dict[str, Any]] = []
+    reward.run(RewardConfig.model_validate(config), lambda event, **fields: events.append({"event": event, **fields}))
+    done = events[-1]
+    assert done["pairs"] == 8
+    assert done["held_out"]["accuracy"]["n"] == 3  # prompts 6 and 7 are trained on
+
+
 @pytest.mark.parametrize("what", ["policy", "nothing"])
 def test_a_directory_that_is_no_reward_model_is_refused(what: str, chat_model: Path, tmp_path: Path):
     with pytest.raises((InvalidInput, NotFound)) as caught:
