@@ -24,7 +24,7 @@ from api import supervisor
 from api.supervisor import read_whole
 from solon.errors import InvalidInput
 
-GRACE_S = 4.0
+GRACE_S = 3.0
 """How long a process that was asked to end has, before it is killed."""
 
 
