@@ -118,7 +118,7 @@ def described(client: httpx2.Client, folder: Path) -> Any:
                     parameter["schema"] = {"anyOf": [{"const": there}, parameter["schema"]]}
                     parameter.pop("example", None)
     schema = schemathesis.openapi.from_dict(document)
-    schema.config.update(base_url=str(client.base_url), headers=dict(client.headers))
+    schema.config.update(base_url=str(client.base_url), headers=dict(client.headers), request_timeout=120)
     return schema.exclude(path=sorted(ENDLESS))
 
 
