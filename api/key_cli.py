@@ -16,7 +16,7 @@ from solon.errors import InvalidInput
 
 if TYPE_CHECKING:
     from api.store.changes import ChangeStore
-    from api.store.keys import KeyStore
+    from api.store.keys import KeyStore, Project
 
 app = typer.Typer(no_args_is_help=True)
 project_app = typer.Typer(no_args_is_help=True)
@@ -122,9 +122,7 @@ def list_projects(context: typer.Context, as_json: AsJson = False) -> None:
         return
     table = Table("project", "quota", "created")
     for project in found:
-        limits = {} if project.quota is None else project.quota.model_dump(exclude_none=True)
-        said = ", ".join(f"{name} {value:g}" for name, value in limits.items()) or "that of the settings"
-        table.add_row(project.id, said, _day(project.created_at))
+        table.add_row(project.id, _limits(project), _day(project.created_at))
     print_table(table)
 
 
@@ -145,8 +143,7 @@ def set_quota(
     with _stores(context) as (keys, changes):
         found = keys.set_quota(project, quota)
         _log(changes, project, "solon project quota", project)
-    said = found.model_dump(mode="json")
-    write_json(said) if as_json else write(f"{project}  {said['quota'] or 'that of the settings'}")
+    write_json(found.model_dump(mode="json")) if as_json else write(f"{project}  {_limits(found)}")
 
 
 @contextmanager
@@ -164,6 +161,11 @@ def _stores(context: typer.Context) -> "Generator[tuple[KeyStore, ChangeStore]]"
 
 def _log(changes: "ChangeStore", project: str, action: str, target: str) -> Any:
     return changes.append(project=project, key=None, name="command line", action=action, target=target)
+
+
+def _limits(project: "Project") -> str:
+    limits = {} if project.quota is None else project.quota.model_dump(exclude_none=True)
+    return ", ".join(f"{name} {value:g}" for name, value in limits.items()) or "that of the settings"
 
 
 def _day(at: float | None) -> str:
