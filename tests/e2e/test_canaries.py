@@ -196,6 +196,10 @@ async def test_no_planted_secret_comes_out_anywhere(tmp_path: Path):
         refused = await client.get("/v1/models", headers=headers)
         texts = await exercised(client)
         texts.append(refused.text)
+        hook = await client.post("/v1/webhooks", json={"url": "https://93.184.216.34/hook"})
+        assert hook.status_code == 201, hook.text
+        hook_secret = hook.json()["secret"]
+        texts += [(await client.get("/v1/webhooks")).text, (await client.get("/v1/changes")).text]
         key = await client.post("/v1/keys", json={"name": "ci", "scopes": ["read", "operator"]})
         assert key.status_code == 201, key.text
         made = key.json()["key"]
@@ -208,6 +212,9 @@ async def test_no_planted_secret_comes_out_anywhere(tmp_path: Path):
     assert "mine-7" in log
     leaks = [text[:300] for text in texts for secret in (*GIVEN_BY_OPERATORS, *GIVEN_BY_CLIENTS) if secret in text]
     assert leaks == []
+    assert [text[:300] for text in texts if hook_secret in text or made in text] == []
+    assert hook_secret not in log
+    assert holders(tmp_path, (hook_secret,)) == []
     assert [secret for secret in (*GIVEN_BY_OPERATORS, *GIVEN_BY_CLIENTS, made) if secret in log] == []
     assert others.traces
     sent = b"".join(others.traces)
