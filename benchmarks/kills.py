@@ -161,13 +161,15 @@ class Site:
 class Killer:
     """Kills one process after another, and starts again what does not start by itself."""
 
-    def __init__(self, site: Site, seed: int) -> None:
-        self._site = site
+    def __init__(self, site: Site, seed: int, most: int) -> None:
+        self._site, self._most = site, most
         self._random = random.Random(seed)
         self.kills: Counter[str] = Counter()
 
     def strike(self) -> None:
-        """One kill."""
+        """One kill, unless there were enough."""
+        if sum(self.kills.values()) >= self._most:
+            return
         what = self._random.choice(("server", "worker", "worker", "supervisor", "step", "host"))
         if what == "server":
             self._end(self._site.server)
@@ -255,11 +257,13 @@ def submit(site: Site, number: int, recipe: dict[str, Any]) -> set[str]:
     return {job["id"] for job in posts}
 
 
-def torture(folder: Path, database: str, *, jobs: int, workers: int, seed: int, between_s: float) -> Findings:
+def torture(
+    folder: Path, database: str, *, jobs: int, workers: int, seed: int, between_s: float, most_kills: int
+) -> Findings:
     """What was found after all jobs came to an end, or an hour."""
     began = time.monotonic()
     site, findings = Site(folder, database, workers, JOBS), Findings(database.partition(":")[0], jobs)
-    killer, chance = Killer(site, seed), random.Random(seed + 1)
+    killer, chance = Killer(site, seed, most_kills), random.Random(seed + 1)
     deadline = began + 3600
     with ThreadPoolExecutor(jobs + 1) as threads:
         posted = threads.submit(lambda: [submit(site, number, RECIPE) for number in range(jobs)])
@@ -310,12 +314,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--between-s", type=float, default=1.0, help="longest pause between two kills")
+    parser.add_argument("--kills", type=int, default=1_000_000, help="at most so many")
     parser.add_argument("--database", default="", help="SQLAlchemy URL of an empty database; default: SQLite")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="solon-kills-") as name:
         folder = Path(name)
         database = given.database or f"sqlite:///{folder / 'solon.db'}"
         options = {"jobs": given.jobs, "workers": given.workers, "seed": given.seed, "between_s": given.between_s}
+        options["most_kills"] = given.kills
         findings = torture(folder, database, **options)
         if not findings.clean:
             sys.stderr.write((folder / "log.txt").read_text()[-5000:])
