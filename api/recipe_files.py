@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from api.iterated_steps import FeedbackStep
-from api.recipes import Recipe
+from api.recipes import Recipe, RoundsStep
 from solon.documents import override, read_yaml, validated
 
 BUILTIN_PROMPTS = "builtin:"
@@ -35,7 +35,7 @@ def _step_beside(step: Any, folder: Path) -> Any:
     if isinstance(step, FeedbackStep):
         named = {name: value for name in FILES if (value := getattr(step, name)) is not None}
         return step.model_copy(update={name: _beside(value, folder) for name, value in named.items()})
-    if hasattr(step, "steps"):
+    if isinstance(step, RoundsStep):
         return step.model_copy(update={"steps": [_step_beside(each, folder) for each in step.steps]})
     return step
 

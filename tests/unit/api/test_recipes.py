@@ -129,3 +129,10 @@ def test_fresh_prompts_need_to_be_told_how_many(tmp_path: Path):
     with pytest.raises(InvalidInput) as caught:
         load_recipe(written(tmp_path), [f"steps=[{rounds}]", "prompts.limit=null"])
     assert "`fresh_prompts` needs `prompts.limit`" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[3] / "recipes").glob("*.yaml")), ids=lambda path: path.name
+)
+def test_every_shipped_recipe_is_read(path: Path):
+    assert load_recipe(path).name == path.stem
