@@ -126,7 +126,7 @@ class Endpoint:
         """URL of a route below the base URL."""
         return _parsed(str(self._base) + path)
 
-    async def post(self, url: httpx2.URL, body: dict[str, Any], exchange: Exchange = UNSEEN) -> bytes:
+    async def post(self, url: httpx2.URL | str, body: dict[str, Any], exchange: Exchange = UNSEEN) -> bytes:
         """The body of the answer, after retries; `exchange` is told of each attempt, and its headers are sent.
 
         Raises:
@@ -142,7 +142,7 @@ class Endpoint:
         patience_s = self._retry.patience_s
         return patience_s if patience_s is not None and self._has_answered else self._retry.budget_s
 
-    async def _attempts(self, url: httpx2.URL, body: dict[str, Any], exchange: Exchange) -> httpx2.Response:
+    async def _attempts(self, url: httpx2.URL | str, body: dict[str, Any], exchange: Exchange) -> httpx2.Response:
         started = time.monotonic()
         attempts = 0
         try:
@@ -166,7 +166,7 @@ class Endpoint:
         raise AssertionError("retry_context ends by returning or raising")
 
     async def _one(
-        self, url: httpx2.URL, body: dict[str, Any], headers: Mapping[str, str], down: Callable[[], None]
+        self, url: httpx2.URL | str, body: dict[str, Any], headers: Mapping[str, str], down: Callable[[], None]
     ) -> httpx2.Response:
         """One attempt; `down` is called where it found no server."""
         try:

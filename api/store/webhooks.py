@@ -263,8 +263,8 @@ class WebhookStore:
             else:
                 row.due_at = retry_at
             hook = session.get_one(WebhookRow, row.webhook)
-            hook.failing_since = hook.failing_since or now
-            if disable_after_s is None or now - hook.failing_since >= disable_after_s:
+            since = hook.failing_since = hook.failing_since or now
+            if disable_after_s is None or now - since >= disable_after_s:
                 _disable(session, hook, now, problem)
 
 

@@ -1,6 +1,7 @@
 """A child of type `plan`: trainings that are not begun in, what each would take out."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from solon.errors import InvalidInput
@@ -27,22 +28,12 @@ def _check_arguments(training: PlannedTraining) -> None:
     if not block:
         return
     kind = _trl_class(training.kind)
-    settings = {**training.method.model_dump(), "seed": 0, "state": None, "save_every": 1}
+    settings: Any = SimpleNamespace(**training.method.model_dump(), seed=0, state=None, save_every=1)
     try:
-        trl_arguments(kind, _Settings(settings), Path("nowhere"))
+        trl_arguments(kind, settings, Path("nowhere"))
     except InvalidInput as error:
         place = f"{training.name}.{error.field}"
         raise InvalidInput(f"{place}: {error.message}", field=place, remedy=error.remedy) from error
-
-
-class _Settings:
-    """Settings by attribute."""
-
-    def __init__(self, values: dict[str, Any]) -> None:
-        self.__dict__.update(values)
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(name)
 
 
 def _trl_class(kind: str) -> Any:

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from solon.records import Completion, Discard, Message, PreferencePair, Prompt, 
 from tests.integration.postgres import DATABASES, new_database
 
 MADE = Provenance(constitution="civic", constitution_version="1.0.0", constitution_hash="h", judge={"name": "j"})
-HERE = {"project": "default"}
+HERE: Any = {"project": "default"}
 
 
 def pair(number: int, p_a: float = 0.9, **metadata: object) -> PreferencePair:
