@@ -28,7 +28,7 @@ demo: $(STAMP)
 	$(RUN) solon demo --out demo-out
 
 test: $(STAMP)
-	$(QUICK) -m 'not vllm and not gpu and not postgres'
+	$(QUICK) --durations=15 -m 'not vllm and not gpu and not postgres'
 
 check: $(STAMP)
 	$(RUN) ruff check .

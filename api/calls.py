@@ -51,7 +51,6 @@ TIMEOUT: Final = httpx2.Timeout(30.0, read=600.0)
 """Labels are made while the answer is waited for."""
 _PASSING: Final = frozenset({429, 502, 503, 504})
 """Statuses that another try may change."""
-_LONGEST_WAIT_S: Final = 60.0
 _BY_STATUS: Final[dict[int, type[SolonError]]] = {
     401: Unauthorized,
     403: Forbidden,
@@ -225,6 +224,8 @@ class Patience:
 
     retries: int = 4
     first_wait_s: float = 0.5
+    longest_wait_s: float = 60.0
+    """A service that names a longer time is not waited for."""
     chance: Callable[[], float] = random.random
 
     def wait_s(self, tries: int, call: Call[Any], outcome: httpx2.Response | httpx2.TransportError) -> float | None:
@@ -237,11 +238,17 @@ class Patience:
             return None
         backoff = self.first_wait_s * 2 ** (tries - 1) * (0.5 + self.chance())
         if not isinstance(outcome, httpx2.Response):
-            return None if isinstance(outcome, httpx2.UnsupportedProtocol) else min(backoff, _LONGEST_WAIT_S)
+            return None if isinstance(outcome, httpx2.UnsupportedProtocol) else min(backoff, self.longest_wait_s)
         told = outcome.headers.get("Retry-After", "")
         if outcome.status_code not in _PASSING and not (outcome.status_code == 409 and told):
             return None
-        return min(float(told) if told.isdigit() else backoff, _LONGEST_WAIT_S)
+        if told.isdigit():
+            return float(told) if float(told) <= self.longest_wait_s else None
+        return min(backoff, self.longest_wait_s)
+
+
+AT_A_TERMINAL: Final = Patience(longest_wait_s=5.0)
+"""For commands: a person would rather read that the service is busy, and when to come back."""
 
 
 def headers(key: str | None) -> dict[str, str]:

@@ -136,10 +136,11 @@ def _align_here(context: typer.Context, recipe: Any, out: Path, as_json: bool) -
 
 
 def _align_there(recipe: Any, server: str, as_json: bool) -> None:
+    from api.calls import AT_A_TERMINAL
     from api.client import Service
     from api.progress import shown
 
-    with Service(server) as service:
+    with Service(server, patience=AT_A_TERMINAL) as service:
         job = service.submit(recipe)
         with shown(as_json=as_json) as emit:
             for event in service.follow(job.id):

@@ -32,10 +32,11 @@ def list_jobs(
     """List the newest jobs."""
     from rich.table import Table
 
+    from api.calls import AT_A_TERMINAL
     from api.client import Service
 
     wanted = {"status": status, "constitution": constitution, "metadata": metadata}
-    with Service(server or settings(context).server) as service:
+    with Service(server or settings(context).server, patience=AT_A_TERMINAL) as service:
         jobs = service.jobs(limit, **{name: value for name, value in wanted.items() if value})
     if as_json:
         write_json([job.model_dump(mode="json") for job in jobs])
@@ -50,9 +51,10 @@ def list_jobs(
 @app.command()
 def show(context: typer.Context, job_id: JobId, server: Server = None, as_json: AsJson = False) -> None:
     """Print one job."""
+    from api.calls import AT_A_TERMINAL
     from api.client import Service
 
-    with Service(server or settings(context).server) as service:
+    with Service(server or settings(context).server, patience=AT_A_TERMINAL) as service:
         print_job(service.job(job_id), as_json)
 
 
@@ -65,10 +67,11 @@ def logs(
     as_json: AsJson = False,
 ) -> None:
     """Print a job's events; with -f draw them as bars on a terminal."""
+    from api.calls import AT_A_TERMINAL
     from api.client import Service
     from api.progress import shown
 
-    with Service(server or settings(context).server) as service:
+    with Service(server or settings(context).server, patience=AT_A_TERMINAL) as service:
         if not follow:
             for event in service.events(job_id):
                 write(event.model_dump_json())
@@ -98,10 +101,11 @@ def resume(context: typer.Context, job_id: JobId, server: Server = None, as_json
 
 
 def _wish(context: typer.Context, job_id: str, wish: str, server: str | None, as_json: bool) -> None:
+    from api.calls import AT_A_TERMINAL
     from api.client import Service
     from api.lifecycle import Wish
 
-    with Service(server or settings(context).server) as service:
+    with Service(server or settings(context).server, patience=AT_A_TERMINAL) as service:
         print_job(service.wish(job_id, Wish(wish)), as_json)
 
 

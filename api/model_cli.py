@@ -44,9 +44,10 @@ def _list_models_there(server: str, as_json: bool) -> None:
     from rich.table import Table
 
     from api import calls
+    from api.calls import AT_A_TERMINAL
     from api.client import Service
 
-    with Service(server) as service:
+    with Service(server, patience=AT_A_TERMINAL) as service:
         found = list(service.each(calls.models(limit=100)))
     if as_json:
         write_json([card.model_dump(mode="json") for card in found])
