@@ -28,14 +28,14 @@ demo: $(STAMP)
 	$(RUN) solon demo --out demo-out
 
 test: $(STAMP)
-	$(QUICK) --durations=15 -m 'not vllm and not gpu and not postgres'
+	$(QUICK) --durations=15 -m 'not long and not vllm and not gpu and not postgres'
 
 check: $(STAMP)
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) pyright
 	$(RUN) lint-imports
-	$(QUICK) -m 'not slow and not e2e and not vllm and not gpu and not postgres'
+	$(QUICK) -m 'not slow and not e2e and not long and not vllm and not gpu and not postgres'
 
 docs: $(STAMP)
 	$(RUN) pytest tests/docs

@@ -42,9 +42,7 @@ class Secrets:
         named = (entry.api_key_env for entry in settings.models.values() if entry.api_key_env is not None)
         keys = [present.get(name, "") for name in named]
         kept = [value for name, value in present.items() if _NAMES.search(name) and not value.isdigit()]
-        urls = [settings.database, *(entry.endpoint for entry in settings.models.values() if entry.endpoint)]
-        found = [part for url in urls for part in _credentials(url)]
-        return cls([*keys, *kept, *found])
+        return cls([*keys, *kept, *_credentials(settings.database)])
 
     def add(self, *values: str) -> None:
         """Take these out from now on."""

@@ -28,7 +28,7 @@ from starlette.routing import Route
 from tests.e2e.test_cli import ROOT, solon
 from tests.unit.api.http_server import serving
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.long]
 
 JUDGE_KEY = "kanarie-judge-key-1f3a9c"
 ENVIRONMENT = "kanarie-environment-c0ffee"

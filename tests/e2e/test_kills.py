@@ -14,7 +14,7 @@ import pytest
 from benchmarks.kills import JOBS, RECIPE, Findings, Site, patient, torture
 from tests.integration.postgres import DATABASES, new_database
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.mark.parametrize("kind", DATABASES)

@@ -251,7 +251,7 @@ async def test_a_full_queue_is_answered_429_with_a_time(tmp_path: Path):
 @pytest.mark.parametrize(
     ("changes", "status", "field"),
     [
-        ({"steps": [{"type": "grpo"}]}, 422, "recipe.steps.0"),
+        ({"steps": [{"type": "magic"}]}, 422, "recipe.steps.0"),
         ({"steps": [{"type": "label", "candidates": "four"}]}, 422, "recipe.steps.0.candidates"),
         ({"policy": "secret-model"}, 404, None),
         ({"judge": "starter"}, 422, None),

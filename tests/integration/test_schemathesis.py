@@ -123,6 +123,7 @@ def described(client: httpx2.Client, folder: Path) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_no_request_brings_the_server_down_and_every_answer_is_as_described(described: Any):
     failures: list[str] = []
     for found in described.get_all_operations():
@@ -157,6 +158,7 @@ def _checked(strategy: Any, checks: list[Any], times: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_chains_of_requests_bring_nothing_down_either(described: Any):
     class Chains(described.as_state_machine()):
         def validate_response(self, response: Any, case: Any, **_: Any) -> None:

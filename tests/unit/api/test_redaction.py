@@ -53,13 +53,13 @@ def test_a_field_with_a_telling_name_is_a_secret_as_a_whole() -> None:
     }
 
 
-def test_secrets_are_collected_from_keys_in_the_environment_and_from_urls() -> None:
-    far = ModelEntry(kind="judge", engine="openai", endpoint="http://u:k-endpoint@h/v1", api_key_env="FAR")
+def test_secrets_are_collected_from_keys_in_the_environment_and_from_the_database_url() -> None:
+    far = ModelEntry(kind="judge", engine="openai", endpoint="http://h/v1", api_key_env="FAR")
     settings = Settings(database="postgresql://solon:k%2Ddatabase@db/solon", models={"far": far})
     environment = {"FAR": "k-model-key", "OTHER_TOKEN": "k-other-token", "HOME": "/home/k-plain"}
 
     redact = Secrets.of(settings, environment).redact
 
-    for secret in ("k-model-key", "k-other-token", "k-endpoint", "k-database", "k%2Ddatabase"):
+    for secret in ("k-model-key", "k-other-token", "k-database", "k%2Ddatabase"):
         assert redact(f"say {secret} now") == f"say {REDACTED} now"
     assert redact("/home/k-plain") == "/home/k-plain"

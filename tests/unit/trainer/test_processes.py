@@ -143,6 +143,7 @@ def _steps(events: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
 
 @pytest.mark.slow
 @pytest.mark.e2e
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["sft", "reward", "dpo", "dpo-hard", "kto", "grpo", "rloo", "ppo"])
 def test_two_processes_train_as_one_does(
     name: str, configs: dict[str, dict[str, Any]], together: tuple[Path, dict[str, Any]], tmp_path: Path
@@ -167,6 +168,7 @@ def test_two_processes_train_as_one_does(
 
 @pytest.mark.slow
 @pytest.mark.e2e
+@pytest.mark.long
 def test_a_child_that_is_to_be_two_starts_both_and_tells_one_story(
     chat_model: Path, make_pair: MakePair, tmp_path: Path
 ):
@@ -189,6 +191,7 @@ def test_a_child_that_is_to_be_two_starts_both_and_tells_one_story(
 
 @pytest.mark.slow
 @pytest.mark.e2e
+@pytest.mark.long
 def test_weights_that_are_not_shared_out_as_asked_fail_the_run(chat_model: Path, make_pair: MakePair, tmp_path: Path):
     if torch.cuda.is_available():
         pytest.skip("an accelerator does share them out")
