@@ -1,6 +1,6 @@
 """What schemathesis makes of the OpenAPI document: no request brings the server down, and every answer is as described.
 
-SOLON_SCHEMATHESIS=10 pytest tests/integration/test_schemathesis.py    ten times the examples
+TEST_SCHEMATHESIS=10 pytest tests/integration/test_schemathesis.py    ten times the examples
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from tests.integration.examples import CONSTITUTION, KIND, RECIPE, ROW, models
 from tests.integration.service import settings_in
 from tests.integration.test_rest_models import MODEL, trained
 
-EXAMPLES = int(os.environ.get("SOLON_SCHEMATHESIS", "1"))
+EXAMPLES = int(os.environ.get("TEST_SCHEMATHESIS", "1"))
 ENDLESS = {"/v1/jobs/{job_id}/events/stream"}
 """Streams end with their jobs; a check of the body would wait for that."""
 CHECKS = [
