@@ -58,8 +58,8 @@ class Trial(Record):
     method: str
     seed: int
     numbers: dict[str, float]
-    """Rates of the oracle after training, `win_rate`, `kl_nats`, `seconds` of all steps but the evaluation, and
-    `peak_memory_mib` of the largest training child."""
+    """Rates of the oracle after training, `win_rate` (by the held-out judge where the recipe names one), `kl_nats`,
+    `seconds` of all steps but the evaluation, and `peak_memory_mib` of the largest training child."""
     before: dict[str, float]
     """The same rates of the policy that the training began with."""
 
@@ -165,7 +165,8 @@ async def _trial(
             field="prompts.eval",
             remedy="use builtin:agora/eval",
         )
-    numbers = _rates(report.after) | {"win_rate": report.win_rate.value if report.win_rate else None}
+    won = report.held_out_win_rate or report.win_rate
+    numbers = _rates(report.after) | {"win_rate": won.value if won is not None else None}
     numbers |= {"kl_nats": report.kl_nats, "seconds": _seconds(report), "peak_memory_mib": _peak(folder)}
     known = {name: value for name, value in numbers.items() if value is not None}
     before = {name: value for name, value in _rates(report.before).items() if value is not None}
