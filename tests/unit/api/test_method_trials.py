@@ -73,7 +73,8 @@ def test_all_shipped_methods_start_and_end_alike():
     first = found["dpo"]
     for name, recipe in found.items():
         assert recipe.name == name
-        assert (recipe.prompts, recipe.constitution, recipe.policy, recipe.judge) == (
+        yardstick = recipe.held_out_judge or recipe.judge
+        assert (recipe.prompts, recipe.constitution, recipe.policy, yardstick) == (
             first.prompts,
             first.constitution,
             first.policy,
