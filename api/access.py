@@ -6,8 +6,8 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 
 from api.callers import Authentication, Gatekeeper
-from api.changes import ChangeLog
 from api.limits import Quotas, RateLimit
+from api.routes.changes import ChangeLog
 from api.store.changes import ChangeStore
 from api.store.keys import KeyStore
 from api.store.usage import UsageStore

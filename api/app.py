@@ -8,30 +8,7 @@ from sqlalchemy import Engine
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from api import (
-    audits,
-    batches,
-    constitutions,
-    critiques,
-    datasets,
-    drafts,
-    files,
-    health,
-    job_events,
-    jobs,
-    openai_jobs,
-    preferences,
-    problems,
-    projects,
-    reference,
-    rewards,
-    stored_preferences,
-    trial_routes,
-)
-from api import changes as changes_routes
-from api import keys as key_routes
-from api import models as model_routes
-from api import webhooks as webhook_routes
+from api import problems, reference
 from api.access import Access
 from api.auditor import Auditor
 from api.callers import require_scopes
@@ -44,6 +21,28 @@ from api.libraries import open_store
 from api.observation import Observation
 from api.readiness import Readiness, database_answers, jobs_are_run, judges_answer, schema_is_current
 from api.registry import Models, started
+from api.routes import (
+    audits,
+    batches,
+    constitutions,
+    critiques,
+    datasets,
+    drafts,
+    files,
+    health,
+    job_events,
+    jobs,
+    openai_jobs,
+    preferences,
+    projects,
+    rewards,
+    stored_preferences,
+)
+from api.routes import changes as changes_routes
+from api.routes import keys as key_routes
+from api.routes import models as model_routes
+from api.routes import trials as trial_routes
+from api.routes import webhooks as webhook_routes
 from api.services import Gate, Services
 from api.store.audits import AuditStore
 from api.store.database import open_database

@@ -13,7 +13,7 @@ from api.gold import GOLD, ROWS, gold_rows
 from api.judging import check_judge, open_judge, opened_cache
 from api.recipe_files import BUILTIN_PROMPTS
 from api.registry import Models, opened
-from api.steps import Ticks
+from api.run_context import Ticks
 from constitution.digest import content_hash
 from constitution.document import Constitution
 from critic.attacks import AttackReport, attack

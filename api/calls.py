@@ -13,20 +13,20 @@ from typing import Any, Final, Generic, TypeVar
 import httpx2
 from pydantic import TypeAdapter
 
-from api.constitutions import Card
-from api.critiques import Revised
-from api.dataset_sources import Dataset
-from api.datasets import StoredFrom
-from api.models import ModelCard, ModelDetail, PromotionCard
-from api.preferences import Labelled
 from api.recipes import Recipe
+from api.routes.constitutions import Card
+from api.routes.critiques import Revised
+from api.routes.dataset_sources import Dataset
+from api.routes.datasets import StoredFrom
+from api.routes.models import ModelCard, ModelDetail, PromotionCard
+from api.routes.preferences import Labelled
+from api.routes.stored_preferences import AgreementReport, PreferenceDetail
+from api.routes.trials import Relabelled
 from api.services import Page
 from api.store.audits import StoredAudit
 from api.store.jobs import Job
 from api.store.preferences import StoredPreference
 from api.store.reviews import Review
-from api.stored_preferences import AgreementReport, PreferenceDetail
-from api.trial_routes import Relabelled
 from solon.errors import (
     Busy,
     Conflict,

@@ -14,12 +14,12 @@ from api.accounts import Accounts
 from api.dataset_cards import write_card
 from api.events import Emit, Event
 from api.judging import check_judge, open_judge, opened_cache
-from api.label_step import ROWS_IN_FLIGHT
 from api.libraries import load_constitution
 from api.registry import Models, opened
-from api.steps import Ticks
+from api.run_context import Ticks
 from constitution.document import Constitution
 from critic.cache import Cache
+from critic.concurrency import ROWS_IN_FLIGHT
 from critic.critique import Critiqued, Plan, critique
 from critic.judge import Judge
 from critic.recall import Texts

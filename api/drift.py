@@ -11,7 +11,7 @@ from api.events import Emit, Event
 from api.judging import open_judge, opened_cache
 from api.libraries import load_constitution
 from api.registry import Models, opened
-from api.steps import Ticks
+from api.run_context import Ticks
 from constitution.document import Constitution, Principle
 from constitution.drafting import Drafted, draft, slug, unique
 from constitution.schema import LabelEvidence, Scope

@@ -24,7 +24,7 @@ from api.recipes import (
     Recipe,
     RLOOStep,
 )
-from api.steps import AnyStep
+from api.run_context import AnyStep
 from api.store.judgements import JudgementStore
 from constitution.document import Constitution
 from constitution.weighting import weighted

@@ -10,13 +10,13 @@ from api.accounts import Accounts, check_cap, cost_of, opened_texts
 from api.dataset_cards import write_card
 from api.events import Emit, Event
 from api.judging import check_judge, open_judge, opened_cache
-from api.label_step import ROWS_IN_FLIGHT
 from api.libraries import load_constitution
 from api.registry import Models, opened
-from api.steps import Ticks
+from api.run_context import Ticks
 from constitution.document import Constitution
 from constitution.weighting import Weights, weighted
 from critic.audit import audit
+from critic.concurrency import ROWS_IN_FLIGHT
 from critic.judge import Judge
 from critic.pipeline import label
 from critic.schedules import Schedule

@@ -9,7 +9,7 @@ from api.judging import judge_digest, open_judge
 from api.prompts import digest, is_agora, prompts
 from api.recipe_parts import MonitorPart
 from api.reward_service import Comparer, Failed, Scorer
-from api.steps import Run
+from api.run_context import Run
 from constitution.digest import content_hash
 from critic.cache import Cache
 from critic.judge import Usage

@@ -11,9 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from api.events import Emit, Event
 from api.judging import check_judge, open_judge, opened_cache
-from api.label_step import ROWS_IN_FLIGHT
 from api.registry import Models, opened
-from api.steps import Ticks
+from api.run_context import Ticks
+from api.steps.label import ROWS_IN_FLIGHT
 from api.terminal import write_file
 from constitution.document import Constitution, load
 from critic.best_of_n import RankedCompletions, rank

@@ -11,15 +11,15 @@ from typing import Any
 from api.dataset_cards import write_card
 from api.events import Emit, Event
 from api.judging import open_judge, opened_cache, recorded_judge
-from api.label_step import ROWS_IN_FLIGHT
 from api.labelling import LabelRequest
 from api.libraries import load_constitution
 from api.registry import Models, opened
-from api.steps import Ticks
+from api.run_context import Ticks
 from api.terminal import write
 from constitution.weighting import weighted
 from critic.audit import audit
 from critic.changes import Change, change, outcome
+from critic.concurrency import ROWS_IN_FLIGHT
 from critic.judge import Usage
 from critic.labelling import total
 from critic.relabelling import Relabeller, relabel

@@ -10,7 +10,7 @@ from api.client import Service
 from api.dataset_cards import write_card
 from api.events import Emit, Event
 from api.labelling import LabelRequest
-from api.steps import Ticks
+from api.run_context import Ticks
 from critic.audit import audit
 from solon.datasets import PairWriter, read_discards, read_pairs
 from solon.errors import InvalidInput

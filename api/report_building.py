@@ -7,7 +7,7 @@ from typing import Any
 from api.contest import Contest
 from api.prompts import is_agora
 from api.recipes import TRAINING_TYPES
-from api.steps import Run
+from api.run_context import Run
 from solon import __version__
 from solon.datasets import read_pairs
 from solon.records import Completion, Prompt

@@ -9,13 +9,12 @@ from typing import Any
 
 from api.events import Emit, Event
 from api.judging import open_judge, opened_cache
-from api.label_step import ROWS_IN_FLIGHT
 from api.registry import Models, opened
-from api.steps import Ticks
+from api.run_context import Ticks
 from api.terminal import write_file
 from constitution.digest import content_hash
 from constitution.document import Constitution, load
-from critic.concurrency import in_order
+from critic.concurrency import ROWS_IN_FLIGHT, in_order
 from critic.judge import Judge
 from critic.rules import Ask, RuleSet
 from critic.rules.fitting import FitSettings, Ranked, fit

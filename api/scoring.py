@@ -11,11 +11,10 @@ from pathlib import Path
 
 from api import digests
 from api.judging import open_judge, opened_cache
-from api.ppo_step import source_of
 from api.recipe_parts import GateTerm, RewardTerm, asks_critic, models_of
 from api.reward_service import Scorer, scorers
-from api.reward_step import reward_model
-from api.steps import Run, Ticks
+from api.reward_sources import reward_model, source_of
+from api.run_context import Run, Ticks
 from critic.concurrency import in_order
 from critic.labelling import Labeller
 from solon.records import Completion, Prompt

@@ -9,7 +9,7 @@ from pathlib import Path
 from api.events import Emit, Event
 from api.judging import needs_judge, open_judge, opened_cache, recorded_judge
 from api.registry import Models, opened
-from api.steps import Ticks
+from api.run_context import Ticks
 from constitution.document import Constitution
 from constitution.library import Library
 from critic.cache import Cache

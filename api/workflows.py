@@ -24,29 +24,29 @@ from typing import Any
 
 from api import children, digests
 from api.accounts import Accounts
-from api.best_of_n_step import BestOfN
-from api.condition_step import Condition
-from api.critique_step import CritiqueRevision, cast_of
 from api.critiquing import check_cast
-from api.dpo_step import DPO
-from api.evaluate_profiles_step import EvaluateProfiles
-from api.evaluate_step import Evaluate
 from api.events import Emit, Event
-from api.feedback_step import Feedback
-from api.groups_step import Groups
 from api.judging import check_judge
-from api.kto_step import KTO
-from api.label_step import Label
 from api.libraries import load_constitution
-from api.ppo_step import PPO
-from api.promote_step import Promote
 from api.published import Published
 from api.recipes import Recipe, RoundsStep
 from api.registry import Models, opened
-from api.reward_step import RewardModel
-from api.sft_step import SFT
-from api.spin_step import SPIN
-from api.steps import AnyStep, Artifact, Run, Ticks, Work
+from api.run_context import AnyStep, Artifact, Run, Ticks, Work
+from api.steps.best_of_n import BestOfN
+from api.steps.condition import Condition
+from api.steps.critique import CritiqueRevision, cast_of
+from api.steps.dpo import DPO
+from api.steps.evaluate import Evaluate
+from api.steps.evaluate_profiles import EvaluateProfiles
+from api.steps.feedback import Feedback
+from api.steps.groups import Groups
+from api.steps.kto import KTO
+from api.steps.label import Label
+from api.steps.ppo import PPO
+from api.steps.promote import Promote
+from api.steps.reward import RewardModel
+from api.steps.sft import SFT
+from api.steps.spin import SPIN
 from constitution.weighting import weighted
 from critic.recall import Texts
 from solon import __version__

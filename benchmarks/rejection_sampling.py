@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from api.best_of_n_step import read_sampled
+from api.steps.best_of_n import read_sampled
 from critic.rejection import Sampled
 from trainer.data import Sample, read_samples
 from trainer.evaluate import Behaviour, behaviour, measures

@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
+ROWS_IN_FLIGHT = 64
+"""Of a file: wide enough that a local server fills its batches while the judge works on other rows."""
+
 
 async def together(work: Iterable[Coroutine[Any, Any, R]]) -> list[R]:
     """The results of all of `work`, in its order; when one fails, the others are cancelled before that is raised."""

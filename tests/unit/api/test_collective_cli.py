@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from api.constitution_cli import app
+from api.cli.constitution import app
 from constitution.document import load
 from solon.errors import InvalidInput
 

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from api import cli
+from api.cli.drift import _print
 from api.drift import DriftRequest, distinct, drift_of, inferred_draft, labelled_pairs, read_candidates
-from api.drift_cli import _print
 from api.labelling import LabelRequest, label_file
 from constitution.document import Principle, load, parse
 from critic.drift import Drift

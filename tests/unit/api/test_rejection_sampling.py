@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from api.best_of_n_step import read_sampled
 from api.estimating import estimate_recipe
 from api.recipes import Recipe
+from api.steps.best_of_n import read_sampled
 from solon.documents import override, validated
 from solon.errors import CoverageTooLow, InvalidInput
 from tests.unit.api.scripted_runs import RECIPE, Runs, policy

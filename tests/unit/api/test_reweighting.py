@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from api.cli.pairs import app
 from api.labelling import LabelRequest, label_file
-from api.pairs_cli import app
 from constitution.document import load
 from solon.datasets import read_discards, read_manifest, read_pairs
 from solon.errors import InvalidInput

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from api import workflows
-from api.dpo_step import DPO
-from api.steps import Outcome, Run, Ticks
+from api.run_context import Outcome, Run, Ticks
+from api.steps.dpo import DPO
 from solon.errors import TrainingFailed
 from tests.unit.api.scripted_runs import Runs, policy
 from tests.unit.api.scripted_runs import out as out

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.spin_step import BLIND, SAME
+from api.steps.spin import BLIND, SAME
 from solon.datasets import read_pairs
 from solon.fakes import Call, ScriptedChat, text_reply
 from tests.unit.api.scripted_runs import Runs, policy

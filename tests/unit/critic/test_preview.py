@@ -104,7 +104,9 @@ async def test_only_what_changed_is_asked_and_every_call_is_counted() -> None:
 
 async def test_a_fickle_judge_shows_its_noise_and_the_effect_is_inside_it() -> None:
     def script(call: Call) -> object:
-        return label_reply({"A": 0.9, "B": 0.1} if crc32(f"{call.text} {call.number}".encode()) % 2 else {"A": 0.1, "B": 0.9})
+        return label_reply(
+            {"A": 0.9, "B": 0.1} if crc32(f"{call.text} {call.number}".encode()) % 2 else {"A": 0.1, "B": 0.9}
+        )
 
     chat = ScriptedChat("fickle", script)  # pyright: ignore[reportArgumentType]
     old = text()

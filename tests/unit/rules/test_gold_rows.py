@@ -13,7 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from api.constitution_cli import app
+from api.cli.constitution import app
 
 _DATA = Path(__file__).parents[4] / "shared" / "data" / "rbr"
 RULES, GOLD = _DATA / "proposition_prompts.yaml", _DATA / "rbr_gold_train.jsonl"

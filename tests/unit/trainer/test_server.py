@@ -16,7 +16,7 @@ from trainer.decoding import Sampling
 from trainer.language_model import LanguageModel
 from trainer.openai_app import application
 from trainer.prefix_cache import PrefixCache
-from trainer.sampling import Request, Rollout, Sampler
+from trainer.sampling import Request, Sampler
 
 Json = dict[str, Any]
 

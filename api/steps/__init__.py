@@ -1,0 +1,1 @@
+"""The steps of a recipe at work, a module per type."""
