@@ -5,7 +5,7 @@ them are ours (`trainer.preference`); its other losses, the optimiser loop and m
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +25,7 @@ from trainer.config import DPOConfig
 from trainer.config.dpo import SOFT_LOSSES
 from trainer.data import TokenPair
 from trainer.preference import hinge_loss, ipo_loss, robust_dpo_loss, soft_dpo_loss
-from trainer.reference import References, digest
+from trainer.reference import KeptReferences, References, digest
 from trainer.trl_run import Progress, report_to, run_trainer, trl_arguments
 
 _RENAMED = {
@@ -44,8 +44,6 @@ _RENAMED = {
 """TRL's metric names to ours. Rewards and margins are implicit: beta times nats; logp is nats per completion, nll nats
 per token."""
 
-_REFERENCE_BATCH = 32  # pairs that are scored at once; without gradient there is room
-
 
 class SoftLabelCollator(DataCollatorForPreference):
     """TRL's padded preference batch with the labels beside it, `p_chosen` of shape [pair]."""
@@ -57,13 +55,15 @@ class SoftLabelCollator(DataCollatorForPreference):
         return batch
 
 
-class SoftDPOTrainer(OwnBatches, DPOTrainer):
+class SoftDPOTrainer(KeptReferences, OwnBatches, DPOTrainer):
     """TRL's DPOTrainer on tokenised pairs with a probability each, and an optional chosen-likelihood term."""
+
+    reference_batch = 32
 
     def __init__(
         self, *, config: DPOConfig, references: References, train_dataset: datasets.Dataset, **arguments: Any
     ) -> None:
-        self._config, self._references = config, references
+        self._config, self.references = config, references
         self.lengths = cast(list[int], train_dataset["length"][:])
         self.global_batch = config.batch_size
         super().__init__(train_dataset=train_dataset, **arguments)
@@ -81,31 +81,15 @@ class SoftDPOTrainer(OwnBatches, DPOTrainer):
         if "p_chosen" not in columns:
             self._signature_columns = [*columns, "p_chosen"]
 
-    def _precompute_ref_logps(self, dataset: datasets.Dataset, *_: Any, **__: Any) -> datasets.Dataset:
-        """The dataset with the reference's log-probabilities, from the folder where an earlier training kept them."""
-        found = self._references.read()
-        everywhere = all(processes.gathered(found is not None))
-        if found is None or not everywhere:
-            found = self._score_references(dataset)
-            if processes.is_first():
-                self._references.keep(found)
-        for name, values in found.items():
-            dataset = dataset.add_column(name, values.tolist())  # pyright: ignore[reportCallIssue]
-        return dataset
-
-    def _score_references(self, dataset: datasets.Dataset) -> dict[str, Tensor]:
-        """Each process scores every n-th batch; all have all of it afterwards."""
-        starts = range(0, len(dataset), _REFERENCE_BATCH)
+    def reference_scorer(self) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+        """By the configured reference, else by the policy as it begins."""
         reference = self._reference()
-        own: dict[int, tuple[Tensor, Tensor]] = {}
-        for number in list(range(len(starts)))[processes.rank() :: processes.count()]:
-            rows = [dataset[i] for i in range(starts[number], min(starts[number] + _REFERENCE_BATCH, len(dataset)))]
-            batch = self._prepare_inputs(self.data_collator(rows))
-            chosen, rejected = self.compute_ref_log_probs(reference, batch)
-            own[number] = (chosen.float().cpu(), rejected.float().cpu())
-        scored = {number: found for part in processes.gathered(own) for number, found in part.items()}
-        chosen, rejected = zip(*(scored[number] for number in range(len(starts))), strict=True)
-        return {"ref_chosen_logps": torch.cat(chosen), "ref_rejected_logps": torch.cat(rejected)}
+
+        def score(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+            chosen, rejected = self.compute_ref_log_probs(reference, inputs)
+            return {"ref_chosen_logps": chosen.float().cpu(), "ref_rejected_logps": rejected.float().cpu()}
+
+        return score
 
     def _reference(self) -> Any:
         """The configured reference, else the policy, which is as it begins when this is asked."""

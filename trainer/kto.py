@@ -9,7 +9,7 @@ Source: Ethayarajh et al. 2024, arXiv:2402.01306, equations 7 and 8.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -28,7 +28,7 @@ from solon.seeds import counter_seed
 from trainer import adapters, processes
 from trainer.batches import OwnBatches
 from trainer.config import KTOConfig
-from trainer.reference import References, digest
+from trainer.reference import KeptReferences, References, digest
 from trainer.trl_run import Progress, report_to, run_trainer, trl_arguments
 from trainer.votes import TokenVote
 
@@ -46,8 +46,6 @@ _RENAMED = {
 }
 """TRL's metric names to ours. Rewards and margins are implicit: beta times nats; logp is nats per completion, kl nats
 per sequence."""
-
-_REFERENCE_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -88,8 +86,10 @@ class VoteCollator(DataCollatorForUnpairedPreference):
         return batch
 
 
-class WeightedKTOTrainer(OwnBatches, KTOTrainer):
+class WeightedKTOTrainer(KeptReferences, OwnBatches, KTOTrainer):
     """TRL's KTOTrainer on tokenised completions with a weight each."""
+
+    reference_batch = 64
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class WeightedKTOTrainer(OwnBatches, KTOTrainer):
         train_dataset: datasets.Dataset,
         **arguments: Any,
     ) -> None:
-        self._config, self._weights, self._references = config, weights, references
+        self._config, self._weights, self.references = config, weights, references
         self.lengths = cast(list[int], train_dataset["length"][:])
         self.global_batch = config.batch_size
         super().__init__(train_dataset=train_dataset, **arguments)
@@ -114,26 +114,9 @@ class WeightedKTOTrainer(OwnBatches, KTOTrainer):
         if "weight" not in columns:
             self._signature_columns = [*columns, "weight"]
 
-    def _precompute_ref_logps(self, dataset: datasets.Dataset, *_: Any, **__: Any) -> datasets.Dataset:
-        found = self._references.read()
-        everywhere = all(processes.gathered(found is not None))
-        if found is None or not everywhere:
-            found = self._score_references(dataset)
-            if processes.is_first():
-                self._references.keep(found)
-        for name, values in found.items():
-            dataset = dataset.add_column(name, values.tolist())  # pyright: ignore[reportCallIssue]
-        return dataset
-
-    def _score_references(self, dataset: datasets.Dataset) -> dict[str, Tensor]:
-        """Each process scores every n-th batch; all have all of it afterwards."""
-        starts = range(0, len(dataset), _REFERENCE_BATCH)
-        own: dict[int, dict[str, Tensor]] = {}
-        for number in list(range(len(starts)))[processes.rank() :: processes.count()]:
-            rows = [dataset[i] for i in range(starts[number], min(starts[number] + _REFERENCE_BATCH, len(dataset)))]
-            own[number] = self._reference_logps(self._prepare_inputs(self.data_collator(rows)))
-        scored = {number: found for part in processes.gathered(own) for number, found in part.items()}
-        return {name: torch.cat([scored[number][name] for number in range(len(starts))]) for name in scored[0]}
+    def reference_scorer(self) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+        """By the policy as it begins."""
+        return self._reference_logps
 
     def _reference_logps(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """What the policy says before it is trained, adapters switched off; nats per completion."""

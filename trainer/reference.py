@@ -2,15 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, cast
 
+import datasets
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from solon.formats import sha256_of
-from trainer import hardware
+from trainer import hardware, processes
 from trainer.checkpoint import weights_digests
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "chat_template.jinja")
@@ -52,3 +54,39 @@ class References:
         scratch = self._path.with_name(f".{self._path.name}")
         save_file(values, scratch)
         scratch.rename(self._path)
+
+
+class KeptReferences:
+    """Gives a trainer of TRL the reference's log-probabilities as columns of its dataset, kept in a folder."""
+
+    references: References
+    reference_batch: int
+    """Rows that are scored at once; without gradient there is room."""
+
+    def reference_scorer(self) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
+        """From a batch to its columns, each [row], on the CPU."""
+        raise NotImplementedError
+
+    def _precompute_ref_logps(self, dataset: datasets.Dataset, *_: Any, **__: Any) -> datasets.Dataset:
+        """The dataset with the columns, from the folder where an earlier training kept them."""
+        found = self.references.read()
+        everywhere = all(processes.gathered(found is not None))
+        if found is None or not everywhere:
+            found = self._score_references(dataset)
+            if processes.is_first():
+                self.references.keep(found)
+        for name, values in found.items():
+            dataset = dataset.add_column(name, values.tolist())  # pyright: ignore[reportCallIssue]
+        return dataset
+
+    def _score_references(self, dataset: datasets.Dataset) -> dict[str, Tensor]:
+        """Each process scores every n-th batch; all have all of it afterwards."""
+        trainer, score = cast(Any, self), self.reference_scorer()
+        starts = range(0, len(dataset), self.reference_batch)
+        own: dict[int, dict[str, Tensor]] = {}
+        for number in list(range(len(starts)))[processes.rank() :: processes.count()]:
+            stop = min(starts[number] + self.reference_batch, len(dataset))
+            rows = [dataset[i] for i in range(starts[number], stop)]
+            own[number] = score(trainer._prepare_inputs(trainer.data_collator(rows)))
+        scored = {number: found for part in processes.gathered(own) for number, found in part.items()}
+        return {name: torch.cat([scored[number][name] for number in range(len(starts))]) for name in scored[0]}
