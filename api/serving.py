@@ -1,5 +1,6 @@
 """`solon serve`: the service on a loopback address, or, once there are keys, on another one."""
 
+import gc
 import ipaddress
 import socket
 import time
@@ -117,8 +118,10 @@ class _Server(uvicorn.Server):
         return over or await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to answer."""
+        """Begin to answer; what there is by now stays, so the collector need not look at it again and again."""
         await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
         self._ready()
 
 
