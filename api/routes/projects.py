@@ -48,7 +48,7 @@ class Used(Record):
     """Seconds until the next period."""
 
 
-class Usage(Record):
+class ProjectUsage(Record):
     """What a project has used."""
 
     object: Literal["usage"] = "usage"
@@ -85,19 +85,19 @@ async def put_quota(project: Id, body: QuotaIn, services: Use) -> Project:
 
 
 @router.get("/projects/{id}/usage", dependencies=[OPERATOR])
-async def get_project_usage(project: Id, services: Use) -> Usage:
+async def get_project_usage(project: Id, services: Use) -> ProjectUsage:
     """What a project has used in the current periods."""
     await asyncio.to_thread(services.keys.project, project)
     return await asyncio.to_thread(_usage, project, services)
 
 
 @router.get("/usage", dependencies=[READ])
-async def get_usage(services: Use) -> Usage:
+async def get_usage(services: Use) -> ProjectUsage:
     """What the caller's project has used in the current periods."""
     return await asyncio.to_thread(_usage, services.project, services)
 
 
-def _usage(project: str, services: Use) -> Usage:
+def _usage(project: str, services: Use) -> ProjectUsage:
     quota, used = services.usage.quota(project), services.usage.used(project)
     limits = {
         what: Used(
@@ -108,4 +108,4 @@ def _usage(project: str, services: Use) -> Usage:
         )
         for what in Quota.model_fields
     }
-    return Usage(project=project, limits=limits)
+    return ProjectUsage(project=project, limits=limits)
