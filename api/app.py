@@ -1,5 +1,6 @@
 """The service: routes, error answers, and what lives as long as the server does."""
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -16,6 +17,7 @@ from api.courier import Courier
 from api.durable import Durable
 from api.embedded import EmbeddedWorkers
 from api.gauges import DatabaseGauges
+from api.housekeeping import Housekeeper
 from api.judging import opened_cache
 from api.libraries import open_store
 from api.observation import Observation
@@ -147,6 +149,11 @@ async def _services(
     auditor = await stack.enter_async_context(Auditor(AuditStore(database), settings, served, cache))
     webhooks = WebhookStore(database)
     courier = await stack.enter_async_context(Courier(webhooks, settings))
+    chores = {
+        "usage": access.quotas.usage.forget,
+        "deliveries": lambda: webhooks.forget(time.time() - settings.webhooks.keep_s),
+    }
+    await stack.enter_async_context(Housekeeper(chores))
     checks = {
         "database": database_answers(database),
         "migrations": schema_is_current(database),

@@ -56,5 +56,7 @@ class Webhooks(Part):
     """Waits between attempts; after the last one a delivery has failed."""
     disable_after_s: float = Field(default=5 * 86_400.0, ge=0)
     """An endpoint at which nothing has arrived for so long is disabled."""
+    keep_s: float = Field(default=30 * 86_400.0, ge=0)
+    """Deliveries that ended longer ago are removed."""
     per_project: int = Field(default=20, ge=0)
     """Endpoints that a project may have."""

@@ -231,6 +231,12 @@ class WebhookStore:
             hooks = {row.id: row for row in session.scalars(select(WebhookRow).where(_among(taken)))}
             return [_errand(row, hooks[row.webhook], now) for row in taken]
 
+    def forget(self, before: float) -> int:
+        """How many deliveries were removed: those that had ended by then."""
+        with Session(self._engine) as session, session.begin():
+            ended = delete(DeliveryRow).where(DeliveryRow.ended_at < before).returning(DeliveryRow.id)
+            return len(session.scalars(ended).all())
+
     def _any_due(self, now: float) -> bool:
         query = select(DeliveryRow.id).where(DeliveryRow.status == "pending", DeliveryRow.due_at <= now).limit(1)
         with reading(self._engine) as session:
