@@ -70,7 +70,7 @@ class PPOMethod(Training):
     """Passes over a step's episodes."""
     minibatch: Count = 32
     """Episodes per optimiser step."""
-    micro_batch: Count = 32
+    micro_batch: Count = 8
     """Episodes per forward pass; gradients accumulate up to a minibatch and do not depend on it."""
     learning_rate: Positive = 1e-4
     """Peak, of the policy. The default suits a model of a few million parameters; large ones want about 1e-6."""
