@@ -8,7 +8,8 @@ from typing import Any
 
 from api import children, prompts
 from api.estimating import estimate_recipe
-from api.recipes import CritiqueRevisionStep, LabelStep, Recipe
+from api.recipes import CritiqueRevisionStep, LabelStep, PPOStep, Recipe
+from api.rollouts import check_rollouts
 from solon.errors import TrainingFailed
 from solon.records import Prompt
 from solon.settings import Settings
@@ -36,11 +37,16 @@ _METHODS: dict[str, Any] = {
 
 
 async def dry_run(recipe: Recipe, settings: Settings, train: children.Train = children.train) -> dict[str, Any]:
-    """The estimate of calls, with `trainings` where there are some; TrainingFailed names a wrong `trl` argument.
+    """The estimate of calls, with `trainings` where there are some, and `rollouts`: the servers that write completions
+    for them, by step. TrainingFailed names a wrong `trl` argument.
 
     Where the trainer is not installed, `trainings_unknown` says so instead.
     """
+    check_rollouts(recipe, settings)
     found = await estimate_recipe(recipe, settings)
+    steps = ((each.name, each.step) for each in recipe.planned())
+    named = {n: step.rollouts.model for n, step in steps if isinstance(step, PPOStep) and step.rollouts is not None}
+    found |= {"rollouts": named} if named else {}
     planned = list(_planned(recipe, settings))
     if not planned:
         return found
@@ -113,6 +119,8 @@ def show_trainings(found: dict[str, Any]) -> None:
 
     from api.terminal import print_table, write
 
+    for step, server in found.get("rollouts", {}).items():
+        write(f"Completions of {step} are written by {server}; they count towards no budget")
     if "trainings_unknown" in found:
         write(f"Not estimated: trainings; {found['trainings_unknown']}")
     plans = found.get("trainings", [])

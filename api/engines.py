@@ -22,12 +22,12 @@ from typing import IO, Any, Self
 
 from solon.breaker import Notice
 from solon.chat import ChatModel, OpenAIChat, RetryPolicy
-from solon.egress import Forbidden, Rules
+from solon.egress import guarded
 from solon.errors import Conflict, InvalidInput, ModelUnavailable
 from solon.exchanges import Nobody, Observer
 from solon.lanes import Lanes
 from solon.profiles import Profiled
-from solon.settings import EgressRules, ModelEntry, Settings
+from solon.settings import ModelEntry, Settings
 
 _START_S = 300.0  # importing torch on a busy machine takes its time
 _GRACE_S = 10.0
@@ -100,7 +100,7 @@ class Engines:
                 notice=self._notice,
                 takes_salt=entry.engine == "vllm",
                 observer=self._observer,
-                transport=_guarded(name, entry.endpoint, self._settings.egress),
+                transport=self._guarded(name, entry.endpoint),
             )
         if entry.engine != "local":
             start = f"solon model serve --engine {entry.engine} {name}"
@@ -120,7 +120,7 @@ class Engines:
         transport = None
         if entry.endpoint is not None:
             where, model, key = entry.endpoint, entry.model or name, entry.api_key()
-            transport = _guarded(name, where, self._settings.egress)
+            transport = self._guarded(name, where)
         elif name in self._chats and self._server is not None:
             where, model, key = self._server.endpoint, name, None
         else:
@@ -130,26 +130,13 @@ class Engines:
             name, where, model, key, 1, entry.timeout_s, retry=once, observer=Nobody(), transport=transport
         )
 
+    def _guarded(self, name: str, endpoint: str) -> Lanes:
+        return guarded(name, endpoint, allow_private=self._settings.egress.models_private)
+
     def _entry(self, name: str) -> ModelEntry:
         if name in self._directories:
             return ModelEntry(kind="policy", engine="local", path=str(self._directories[name]))
         return self._settings.model(name)
-
-
-def _guarded(name: str, endpoint: str, rules: EgressRules) -> Lanes:
-    """Connections to where the settings allow models to be, and to nothing else that the name comes to mean."""
-    allowed = Rules(allow_private=rules.models_private)
-
-    async def dial(host: str, port: int) -> list[str]:
-        try:
-            return await allowed.addresses(host, port)
-        except Forbidden as error:
-            raise ModelUnavailable(
-                f"the endpoint of model {name!r} leads to an address that may not be called",
-                remedy=f"correct models.{name}.endpoint, or see `egress` in the settings",
-            ) from error
-
-    return Lanes(tls=endpoint.startswith("https://"), dial=dial)
 
 
 class LocalServer:

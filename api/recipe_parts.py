@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from trainer.config import MonitorSettings
+from solon.settings import ModelName
+from trainer.config import Likeness, MonitorSettings
 
 
 class Part(BaseModel):
@@ -99,6 +100,13 @@ class MonitorPart(MonitorSettings):
     evaluation prompt."""
     limit: Annotated[int, Field(ge=1)] = 64
     """Use at most so many of them."""
+
+
+class RolloutsPart(Likeness):
+    """Who writes the completions that a policy learns from: a vLLM server that is given its adapter at each step."""
+
+    model: ModelName
+    """Registered policy of engine `vllm` with `endpoint` and `adapters`, whose weights the step begins with."""
 
 
 RewardTerm = Annotated[RewardModelTerm | GateTerm | RulesTerm | JudgeTerm, Field(discriminator="type")]

@@ -24,6 +24,7 @@ from api.recipe_parts import (
     RewardModelTerm,
     RewardName,
     RewardTerm,
+    RolloutsPart,
     RulesTerm,
     asks_critic,
     models_of,
@@ -153,6 +154,8 @@ class PPOStep(PPOMethod):
     """Terms of the cost, whose mean `constraint` bounds: more is worse. A reward model of what is good has a weight
     below 0."""
 
+    rollouts: RolloutsPart | None = None
+    """Who writes the completions, with `lora`; null: the training's own process."""
     monitor: MonitorPart | None = None
     """What is watched meanwhile, and when to stop; null watches nothing."""
 
@@ -171,6 +174,8 @@ class PPOStep(PPOMethod):
         require_each_once(self.terms)
         if self.ptx_weight:
             raise ValueError("`ptx_weight` is for training children of their own; a recipe has no text for it")
+        if self.rollouts is not None and self.lora is None:
+            raise ValueError("`rollouts` needs `lora`: a server takes adapters while it runs, no whole weights")
         return self
 
 
@@ -335,6 +340,16 @@ class Recipe(Part):
             if isinstance(planned.step, PromoteStep) and planned.step.name == self.policy:
                 what = "`name` is the policy that the recipe begins with; promote under another"
                 raise ValueError(f"{planned.place}: {what}")
+        return self
+
+    @model_validator(mode="after")
+    def _rollouts_are_of_the_policy(self) -> "Recipe":
+        trained = False
+        for planned in self.planned():
+            if trained and isinstance(planned.step, PPOStep) and planned.step.rollouts is not None:
+                what = "the server of `rollouts` has the recipe's policy, which another step has trained by then"
+                raise ValueError(f"{planned.place}: {what}; leave `rollouts` out")
+            trained = trained or planned.step.type in TRAINING_TYPES
         return self
 
     def planned(self) -> tuple[Planned, ...]:

@@ -12,6 +12,7 @@ from solon.errors import NotFound, UsageError
 from solon.settings import ModelEntry
 
 _MAX_LOGPROBS = 20  # as many alternatives as the judge reads
+_MAX_LORA_RANK = 64
 
 
 def vllm_command(
@@ -40,19 +41,23 @@ def vllm_command(
     command += ["--host", host, "--port", str(port), "--dtype", dtype or native_dtype()]
     command += ["--enable-prefix-caching", "--max-logprobs", str(_MAX_LOGPROBS), "--logprobs-mode", "raw_logprobs"]
     command += ["--generation-config", "vllm"]
+    if entry.adapters is not None:
+        command += ["--enable-lora", "--max-lora-rank", str(_MAX_LORA_RANK)]
     if entry.revision and not entry.path:
         command += ["--revision", entry.revision]
     return [*command, "--max-model-len", str(max_model_len)] if max_model_len else command
 
 
 def vllm_environment(entry: ModelEntry) -> dict[str, str]:
-    """Our environment, plus the key that clients must send and no reports to anybody."""
+    """Our environment, plus the key of clients, no reports to anybody, and adapters where they are wanted."""
     extra = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     key = entry.api_key()
     if key is not None:
         extra["VLLM_API_KEY"] = key
     if entry.path:
         extra["HF_HUB_OFFLINE"] = "1"
+    if entry.adapters is not None:
+        extra["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "1"
     return {"VLLM_CPU_KVCACHE_SPACE": "2", **os.environ, **extra}
 
 

@@ -31,6 +31,7 @@ from api.libraries import load_constitution
 from api.published import Published
 from api.recipes import Recipe, RoundsStep
 from api.registry import Models, opened
+from api.rollouts import check_rollouts
 from api.run_context import AnyStep, Artifact, Run, Ticks, Work
 from api.steps.best_of_n import BestOfN
 from api.steps.condition import Condition
@@ -128,6 +129,7 @@ def _checked(recipe: Recipe, settings: Settings) -> Any:
     """The constitution; raises where a name of the recipe is not registered, before anything is started."""
     constitution = weighted(load_constitution(recipe.constitution, settings), recipe.weights)
     settings.model(recipe.policy, "policy")
+    check_rollouts(recipe, settings)
     check_judge(recipe.judge, constitution, settings)
     if recipe.held_out_judge is not None:
         check_judge(recipe.held_out_judge, constitution, settings)

@@ -15,7 +15,7 @@ from typing import Final
 
 import httpx2
 
-from solon.errors import Failed, InvalidInput
+from solon.errors import Failed, InvalidInput, ModelUnavailable
 from solon.lanes import Lanes
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -184,6 +184,22 @@ async def resolved(host: str, port: int) -> list[str]:
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def guarded(name: str, endpoint: str, *, allow_private: bool) -> Lanes:
+    """Connections to a registered model's server, as long as its name leads to where models may be."""
+    allowed = Rules(allow_private=allow_private)
+
+    async def dial(host: str, port: int) -> list[str]:
+        try:
+            return await allowed.addresses(host, port)
+        except Forbidden as error:
+            raise ModelUnavailable(
+                f"the endpoint of model {name!r} leads to an address that may not be called",
+                remedy=f"correct models.{name}.endpoint, or see `egress` in the settings",
+            ) from error
+
+    return Lanes(tls=endpoint.startswith("https://"), dial=dial)
 
 
 @dataclass(frozen=True)

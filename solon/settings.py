@@ -103,6 +103,9 @@ class ModelEntry(Part):
     weights of principles, by id or `tag:NAME`."""
     api_key_env: str | None = None
     """Name of the environment variable that holds the endpoint's key."""
+    adapters: str | None = None
+    """Of a vLLM server that takes adapters while it runs: folder in which PPO leaves them for it, under a path that
+    both see."""
     price: Price | None = None
     """For estimates, budgets and accounts; None: not known."""
     characters_per_token: float = Field(default=4.0, gt=0)
@@ -122,6 +125,8 @@ class ModelEntry(Part):
             raise ValueError("the weights of `members` must be greater than 0")
         if self.engine not in ("local", "jury") and not (self.endpoint or self.path):
             raise ValueError(f"engine `{self.engine}` needs `endpoint`")
+        if self.adapters is not None and (self.engine != "vllm" or self.kind != "policy"):
+            raise ValueError("`adapters` belong to engine `vllm` and kind `policy`")
         if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
             raise ValueError("`endpoint` must begin with http:// or https://")
         if self.endpoint and "@" in self.endpoint.split("://", 1)[1].partition("/")[0]:

@@ -11,6 +11,7 @@ from api.callers import READ, TRAIN
 from api.lifecycle import JobStatus, Wish
 from api.recipe_files import files_named, is_file_id
 from api.recipes import Recipe
+from api.rollouts import check_rollouts
 from api.services import Page, Paging, Use
 from api.store.jobs import DEFAULT_PRIORITY, ConstitutionOf, Job
 from constitution.digest import content_hash
@@ -72,6 +73,7 @@ def _check(recipe: Recipe, services: Use) -> None:
             _require_prompts(reference, f"recipe.prompts.{name}", services)
     weighted(services.constitutions.library.load(recipe.constitution), recipe.weights)
     services.settings.model(recipe.policy, "policy")
+    check_rollouts(recipe, services.settings)
     for judge in (recipe.judge, recipe.held_out_judge):
         if judge is not None:
             services.settings.model(judge, "judge")

@@ -17,6 +17,7 @@ from api.recipe_parts import (
 from api.recipes import PPOStep
 from api.reward_service import RewardService, scorers
 from api.reward_sources import artifact_name, reward_model, source_of
+from api.rollouts import rollout_server
 from api.run_context import Outcome, Run, Ticks
 from critic.labelling import Labeller
 from trainer.config import PPOConfig
@@ -74,12 +75,13 @@ async def rewards_served(
 
 
 def _config(step: PPOStep, run: Run, folder: Path, url: str) -> PPOConfig:
-    settings = step.model_dump(exclude={"type", "rewards", "costs", "kl", "lora", "constraint", "monitor"})
+    settings = step.model_dump(exclude={"type", "rewards", "costs", "kl", "lora", "constraint", "monitor", "rollouts"})
     return PPOConfig(
         **settings,
         kl=step.kl,
         lora=step.lora,
         constraint=step.constraint,
+        rollouts=rollout_server(step.rollouts, run.settings) if step.rollouts is not None else None,
         monitor=monitoring.monitor_config(step.monitor, run, folder, url),
         type="ppo",
         model=run.policy_path(),

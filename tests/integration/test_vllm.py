@@ -45,12 +45,12 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 @asynccontextmanager
-async def served(name: str, entry: ModelEntry, log: Path) -> AsyncGenerator[ModelEntry]:
-    """The entry as a vLLM endpoint, for the length of the block."""
+async def served(name: str, entry: ModelEntry, log: Path, *more: str) -> AsyncGenerator[ModelEntry]:
+    """The entry as a vLLM endpoint, for the length of the block; `more` are arguments of vLLM's."""
     keyed = entry.model_copy(update={"api_key_env": "TEST_VLLM_KEY"})
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = vllm_command(name, keyed, port=port, executable=str(VLLM))
+    command = [*vllm_command(name, keyed, port=port, executable=str(VLLM)), *more]
     with log.open("wb") as out:
         server = await asyncio.create_subprocess_exec(
             *command, stdout=out, stderr=subprocess.STDOUT, env=vllm_environment(keyed), start_new_session=True

@@ -20,6 +20,7 @@ from trainer.config.monitor import MonitorConfig, MonitorSettings
 from trainer.config.plan import PlanConfig, PlannedTraining
 from trainer.config.ppo import PPOConfig, PPOMethod
 from trainer.config.reward import RewardConfig, RewardMethod
+from trainer.config.rollouts import Likeness, RolloutServer
 from trainer.config.score import ScoreConfig
 from trainer.config.sft import SFTConfig, SFTMethod
 from trainer.config.sources import GateSource, RewardModelSource, RewardSource, ServiceSource
@@ -36,6 +37,7 @@ __all__ = [
     "KTOConfig",
     "KTOMethod",
     "LikelihoodConfig",
+    "Likeness",
     "MonitorConfig",
     "MonitorSettings",
     "PPOConfig",
@@ -48,6 +50,7 @@ __all__ = [
     "RewardMethod",
     "RewardModelSource",
     "RewardSource",
+    "RolloutServer",
     "SFTConfig",
     "SFTMethod",
     "ScoreConfig",

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from trainer.config.child import AnyPath, Count, NotNegative, Positive, Resumable, Share, Strict, Training
 from trainer.config.lora import LoRA
 from trainer.config.monitor import MonitorConfig
+from trainer.config.rollouts import RolloutServer
 from trainer.config.sources import RewardModelSource, RewardSource
 
 
@@ -153,6 +154,8 @@ class PPOConfig(PPOMethod, Resumable):
     costs: list[RewardSource] = Field(default_factory=list[RewardSource])
     """Terms of the cost, which `constraint` bounds: more is worse. A reward model of what is good has a weight below 0.
     """
+    rollouts: RolloutServer | None = None
+    """Who writes the completions; None: this process."""
     monitor: MonitorConfig | None = None
     """None watches nothing."""
     ptx: AnyPath | None = None
@@ -172,6 +175,8 @@ class PPOConfig(PPOMethod, Resumable):
             raise ValueError("`ptx_weight` needs `ptx`")
         if self.monitor is not None and self.processes > 1:
             raise ValueError("`monitor` watches one process: take `processes: 1`, or leave it out")
+        if self.rollouts is not None and self.lora is None:
+            raise ValueError("`rollouts` needs `lora`: a server takes adapters while it runs, no whole weights")
         return self
 
     @property

@@ -2,6 +2,8 @@
 
     loop.py         a run: sample, score, train, adapt, keep
     rollout.py      prompts -> completions with rewards, log-probabilities and values: an `Experience`
+    served.py       completions from a vLLM server that is given the adapter at each step
+    mismatch.py     how far that server's probabilities are from the policy's
     advantages.py   rewards per token, generalised advantage estimation, whitening
     losses.py       clipped losses of policy and value
     kl.py           estimators of the divergence, and the controller of its price

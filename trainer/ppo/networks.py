@@ -127,6 +127,14 @@ class Networks:
         with self.reference() as reference, _autocast():
             return _logps(reference, _hidden(reference, batch), batch, self.config.temperature, False)[0]
 
+    @torch.no_grad()
+    def plain_logps(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What actor and reference say at temperature 1, whatever completions are sampled at."""
+        with _autocast():
+            own = _logps(self.actor, _hidden(self.actor, batch), batch, 1.0, False)[0]
+            with self.reference() as reference:
+                return own, _logps(reference, _hidden(reference, batch), batch, 1.0, False)[0]
+
     def values(self, batch: Batch) -> Tensor:
         """Values of a critic of its own."""
         if self.critic is None:

@@ -1,7 +1,7 @@
 """Sampling and scoring: what a step learns from."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,7 +15,9 @@ from trainer import processes
 from trainer.config import PPOConfig
 from trainer.decoding import Sampling
 from trainer.language_model import LanguageModel
+from trainer.ppo.mismatch import by_episode, mismatch, require_likeness
 from trainer.ppo.networks import Batch, Networks
+from trainer.ppo.served import Served
 from trainer.rewards.mix import Rewards, Source
 from trainer.rewards.shares import mixed_by_all
 from trainer.sampling import Generation, Request, Sampler
@@ -76,13 +78,16 @@ class Rollouts:
         prompts: Prompts,
         config: PPOConfig,
         costs: Sequence[Source] = (),
+        served: Served | None = None,
     ) -> None:
         """Args:
         model: the actor's network with its tokenizer.
         costs: what episodes cost, where the configuration bounds it.
+        served: who writes the completions; None: the actor's network itself.
         """
         self._costs = costs
-        self._sampler, self._model = Sampler(model, max_rows=config.episodes), model
+        self._served, self._model = served, model
+        self._writer = served or Sampler(model, max_rows=config.episodes)
         self._networks, self._sources, self._prompts, self._config = networks, sources, prompts, config
 
     def collect(self, step: int) -> Experience:
@@ -107,15 +112,19 @@ class Rollouts:
         scores = self._totals(rewards, kept)
         finished = torch.tensor([written[i].finish_reason == "stop" for i in kept], device=self._model.device)
         found, cost_values = self._said(rows)
+        if self._served is not None:
+            metrics |= self._likeness(rows, [written[i] for i in kept], found)
         metrics |= {"seconds_sample": sampled - began, "seconds_score": time.monotonic() - sampled}
         paid = self._totals(costs, kept) if self._costs else None
         return Experience(rows, *found, scores, finished, metrics, paid, cost_values)
 
     def _write(self, asked: Sequence[tuple[Prompt, list[int]]], step: int) -> list[Generation]:
         """A completion of each prompt; each process writes every n-th, all know all of them."""
+        if self._served is not None:
+            self._served.renew(step)
         count = processes.count()
         own = range(processes.rank(), len(asked), count)
-        parts = processes.gathered(self._sampler.sample([self._request(step, i, asked[i][1]) for i in own]))
+        parts = processes.gathered(self._writer.sample([self._request(step, i, asked[i][1]) for i in own]))
         return [parts[i % count][i // count] for i in range(len(asked))]
 
     def _totals(self, rewards: Rewards, kept: Sequence[int]) -> Tensor:
@@ -133,29 +142,52 @@ class Rollouts:
                 remedy="see why the reward sources fail, or raise max_failed",
             )
 
-    @torch.no_grad()
+    def _likeness(
+        self,
+        rows: Sequence[tuple[list[int], list[int]]],
+        written: Sequence[Generation],
+        found: tuple[Tensor, Tensor, Tensor, Tensor],
+    ) -> dict[str, float]:
+        """Metrics of how like the policy its server is; TrainingFailed where it is not."""
+        own, reference, _, mask = found
+        if self._config.temperature != 1.0:  # a server tells probabilities before it divides by the temperature
+            own, reference = self._of_all(rows, self._networks.plain_logps, 2)
+        served = by_episode([tuple(each.logprob or 0.0 for each in one.logprobs) for one in written], own)
+        metrics = mismatch(served, own, reference, mask)
+        if (server := self._config.rollouts) is not None:
+            require_likeness(metrics, server.max_mismatch, server.model)
+        return metrics
+
     def _said(
         self, rows: Sequence[tuple[list[int], list[int]]]
     ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor | None]:
         """Log-probabilities of actor and reference, values and mask; and the values of costs, where there are any."""
+
+        def say(batch: Batch) -> Sequence[Tensor]:
+            said = self._networks.say(batch)
+            values = said.values if said.values is not None else self._networks.values(batch)
+            costs = (self._networks.cost_values(batch),) if self._costs else ()
+            return (said.logps, self._networks.reference_logps(batch), values, *costs)
+
+        logps, ref_logps, values, *costs = self._of_all(rows, say, 4 if self._costs else 3)
+        lengths = torch.tensor([len(response) for _, response in rows], device=self._model.device)
+        mask = torch.arange(logps.shape[1], device=self._model.device) < lengths[:, None]
+        return (logps, ref_logps, values, mask), costs[0] if costs else None
+
+    @torch.no_grad()
+    def _of_all(
+        self, rows: Sequence[tuple[list[int], list[int]]], say: Callable[[Batch], Sequence[Tensor]], count: int
+    ) -> list[Tensor]:
+        """The `count` things that `say` says of a batch, each [episode, response token] for all rows on all processes,
+        of which each asks for some batches."""
         shape = (len(rows), max(len(response) for _, response in rows))
-        where = self._model.device
-        logps, ref_logps, values, costs = (torch.zeros(shape, device=where) for _ in range(4))
-        mask = torch.zeros(shape, dtype=torch.bool, device=where)
+        found = [torch.zeros(shape, device=self._model.device) for _ in range(count)]
         parts = by_length(rows, range(len(rows)), self._config.micro_batch)
         for places in parts[processes.rank() :: processes.count()]:
             batch = Batch.of([rows[i] for i in places])
-            width = batch.mask.shape[1]
-            said = self._networks.say(batch)
-            logps[places, :width] = said.logps
-            ref_logps[places, :width] = self._networks.reference_logps(batch)
-            values[places, :width] = said.values if said.values is not None else self._networks.values(batch)
-            if self._costs:
-                costs[places, :width] = self._networks.cost_values(batch)
-            mask[places, :width] = batch.mask
-        logps, ref_logps, values, costs = map(processes.total, (logps, ref_logps, values, costs))
-        mask = processes.total(mask.to(torch.uint8)).bool()
-        return (logps, ref_logps, values, mask), costs if self._costs else None
+            for into, said in zip(found, say(batch), strict=True):
+                into[places, : batch.mask.shape[1]] = said
+        return [processes.total(each) for each in found]
 
 
 def by_length(

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 from solon.errors import InvalidInput
@@ -15,6 +16,7 @@ from trainer.ppo.loop import PPO
 from trainer.ppo.networks import Networks
 from trainer.ppo.prices import Prices
 from trainer.ppo.rollout import Prompts, Rollouts
+from trainer.ppo.served import Served
 from trainer.ppo.state import States
 from trainer.ppo.update import Update
 from trainer.publishing import published
@@ -42,13 +44,19 @@ def run(config: PPOConfig, emit: Emit) -> None:
         facts = provenance(config, model=config.model, data=config.prompts) | {
             "rewards": reward_digests((*config.rewards, *config.costs))
         }
+        if config.rollouts is not None:  # where it is stays with the operator, and may change between two tries
+            facts["config"]["rollouts"] = {"model": config.rollouts.model}
         networks = Networks(network, config)
         model = LanguageModel.around(network, tokenizer, config.model.name)
         rewards, costs = opened(config.rewards), opened(config.costs, "costs")
-        rollouts = Rollouts(model, networks, rewards, Prompts(asked, config.seed), config, costs)
         update, prices = Update(networks, config, ptx), Prices.start(config)
         emit("phase", name="train", prompts=len(asked), dropped=dict(drops))
-        with kept_state(config.state, facts), curve(scratch / "metrics.jsonl", emit, config.report_to) as steps:
+        with (
+            kept_state(config.state, facts),
+            curve(scratch / "metrics.jsonl", emit, config.report_to) as steps,
+            _writer(config, model, networks) as served,
+        ):
+            rollouts = Rollouts(model, networks, rewards, Prompts(asked, config.seed), config, costs, served)
             subject = Subject(model, networks.reference, config.temperature, config.max_tokens, config.seed)
             kept = config.state or scratch / "watched"
             seer = watch(config.monitor, subject, encoder, rewards, networks.actor_weights, kept, emit)
@@ -63,6 +71,13 @@ def run(config: PPOConfig, emit: Emit) -> None:
         write_facts(scratch, {**facts, "final_metrics": steps.last, "seconds": seconds})
     done = {"prompts": len(asked), "dropped": dict(drops), "metrics": steps.last, "ended_by": ending}
     emit("done", output=str(config.output), **done, monitor=monitored, seconds=seconds)
+
+
+def _writer(config: PPOConfig, model: LanguageModel, networks: Networks) -> Served | nullcontext[None]:
+    """The server that writes the completions; None where the configuration names none."""
+    if config.rollouts is None:
+        return nullcontext()
+    return Served(config.rollouts, model, networks.save_adapter, config.output)
 
 
 def _publish(config: PPOConfig, networks: Networks, scratch: Path) -> None:

@@ -164,6 +164,16 @@ def test_vllm_is_started_with_what_the_judge_relies_on(tiny_model_dir: Path, mon
     assert vllm_environment(entry)["VLLM_API_KEY"] == "secret"
 
 
+def test_a_server_that_is_to_take_adapters_is_started_so(tiny_model_dir: Path):
+    entry = ModelEntry(kind="policy", engine="vllm", path=str(tiny_model_dir), adapters="/shared/adapters")
+    command = vllm_command("policy", entry, port=1, dtype="auto")
+    assert command[command.index("--enable-lora") + 1 :][:2] == ["--max-lora-rank", "64"]
+    assert vllm_environment(entry)["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
+    plain = entry.model_copy(update={"adapters": None})
+    assert "--enable-lora" not in vllm_command("policy", plain, port=1, dtype="auto")
+    assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in vllm_environment(plain)
+
+
 def test_a_hub_model_is_served_at_its_revision():
     entry = ModelEntry(kind="judge", engine="vllm", endpoint="http://h/v1", model="org/name", revision="abc")
     command = vllm_command("judge", entry, port=1, dtype="auto")

@@ -76,6 +76,21 @@ def test_paths_are_taken_from_the_recipes_folder(tmp_path: Path):
             "each reward model, may be there once",
         ),
         (["steps.2.type=ppo", "steps.2.clip=0"], "steps.2.clip", "greater than 0"),
+        (
+            ["steps.1={type: reward_model}", "steps.2={type: ppo, rollouts: {model: far}}"],
+            "steps.2",
+            "`rollouts` needs `lora`",
+        ),
+        (
+            ["steps.1={type: reward_model}", "steps.2={type: ppo, lora: {}, rollouts: {model: 'http://x/v1'}}"],
+            "steps.2.rollouts.model",
+            "match pattern",
+        ),
+        (
+            ["steps.2={type: ppo, rewards: [{type: rules}], lora: {}, rollouts: {model: far}}"],
+            None,
+            "steps.2: the server of `rollouts` has the recipe's policy, which another step has trained by then",
+        ),
         (["steps=[]"], "steps", "at least 1 item"),
         (["seed=many"], "seed", "valid integer"),
         (["judge=http://x/v1"], "judge", "match pattern"),
@@ -116,6 +131,10 @@ def test_rounds_are_unrolled_into_named_steps(tmp_path: Path):
         ("{type: rounds, times: 0, steps: [{type: label}]}", "greater than or equal to 1"),
         ("{type: rounds, times: 2, steps: [{type: rounds, times: 2, steps: [{type: label}]}]}", "`rounds`"),
         ("{type: rounds, times: 2, steps: []}", "at least 1 item"),
+        (
+            "{type: rounds, times: 2, steps: [{type: ppo, rewards: [{type: rules}], lora: {}, rollouts: {model: m}}]}",
+            "steps.0.steps.0: the server of `rollouts` has the recipe's policy",
+        ),
     ],
 )
 def test_wrong_rounds_are_refused_with_their_place(tmp_path: Path, rounds: str, says: str):

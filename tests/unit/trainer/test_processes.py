@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 
 from solon.datasets import write_pairs
 from tests.unit.trainer.conftest import MakePair
+from tests.unit.trainer.fake_vllm import FakeVLLM, running
 from tests.unit.trainer.trainings import configurations, steps, trained, written
 from trainer import launch
 from trainer.batches import LengthGroups, Shares
@@ -67,8 +69,18 @@ def test_the_shipped_configurations_are_accelerate_s(name: str):
 
 
 @pytest.fixture(scope="module")
-def configs(chat_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    return configurations(tmp_path_factory.mktemp("data"), chat_model)
+def rollouts(chat_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[dict[str, Any]]:
+    """A server that writes the completions of the chat model under its adapters."""
+    with running(FakeVLLM(chat_model)) as url:
+        yield {"model": "fake", "endpoint": url, "adapter_dir": str(tmp_path_factory.mktemp("adapters"))}
+
+
+@pytest.fixture(scope="module")
+def configs(
+    chat_model: Path, rollouts: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
+    found = configurations(tmp_path_factory.mktemp("data"), chat_model)
+    return found | {"ppo-served": {**found["ppo"], "lora": {"rank": 2}, "rollouts": rollouts}}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +104,7 @@ def together(
 @pytest.mark.slow
 @pytest.mark.e2e
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["sft", "reward", "dpo", "dpo-hard", "kto", "grpo", "rloo", "ppo"])
+@pytest.mark.parametrize("name", ["sft", "reward", "dpo", "dpo-hard", "kto", "grpo", "rloo", "ppo", "ppo-served"])
 def test_two_processes_train_as_one_does(
     name: str, configs: dict[str, dict[str, Any]], together: tuple[Path, dict[str, Any]], tmp_path: Path
 ):
@@ -100,7 +112,7 @@ def test_two_processes_train_as_one_does(
     alone = steps(trained(written(tmp_path, name, configs[name])))
     both = steps(events[name])
     assert len(alone) == len(both) > 1
-    told = "value_loss" if name == "ppo" else "loss"
+    told = "value_loss" if name.startswith("ppo") else "loss"
     for one, two in zip(alone, both, strict=True):
         # Shares count tokens on one side of a bound, which rounding alone may change.
         shared = {key for key in one.keys() & two.keys() if not key.startswith("seconds") and "share" not in key}
