@@ -49,9 +49,8 @@ def run(config: PPOConfig, emit: Emit) -> None:
         update, prices = Update(networks, config, ptx), Prices.start(config)
         emit("phase", name="train", prompts=len(asked), dropped=dict(drops))
         with kept_state(config.state, facts), curve(scratch / "metrics.jsonl", emit, config.report_to) as steps:
-            subject = Subject(model, networks.reference, config.temperature, config.max_tokens, config.seed)
             kept = config.state or scratch / "watched"
-            seer = watch(config.monitor, subject, encoder, rewards, networks.actor_weights, kept, emit)
+            seer = watch(config.monitor, lambda: _subject(config, model, networks), encoder, rewards, kept, emit)
             states = States(config.state, networks, update, prices, seer) if config.state is not None else None
             ending = PPO(config, rollouts, update, prices, states, seer).run(steps)
             monitored = seer.write(scratch, seer.published()) if seer is not None else None
@@ -63,6 +62,11 @@ def run(config: PPOConfig, emit: Emit) -> None:
         write_facts(scratch, {**facts, "final_metrics": steps.last, "seconds": seconds})
     done = {"prompts": len(asked), "dropped": dict(drops), "metrics": steps.last, "ended_by": ending}
     emit("done", output=str(config.output), **done, monitor=monitored, seconds=seconds)
+
+
+def _subject(config: PPOConfig, model: LanguageModel, networks: Networks) -> Subject:
+    reference, weights = networks.reference, networks.actor_weights
+    return Subject(model, reference, weights, config.temperature, config.max_tokens, config.seed)
 
 
 def _publish(config: PPOConfig, networks: Networks, scratch: Path) -> None:
