@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from trainer.config import MonitorSettings
 from trainer.config.child import Training
+from trainer.config.monitor import require_whole_weights
 
 
 class Part(BaseModel):
@@ -148,7 +149,8 @@ class OnRewards(Training):
         return asks_critic(self.terms)
 
     @model_validator(mode="after")
-    def each_term_once(self) -> Self:
-        """The step, if its terms can be told apart."""
+    def parts_go_together(self) -> Self:
+        """The step, if its terms can be told apart and its monitor finds whole weights."""
         require_each_once(self.terms)
+        require_whole_weights(self.monitor, self.sharding)
         return self

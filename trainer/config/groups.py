@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from trainer.config.child import AnyPath, Count, NotNegative, Positive, Resumable, Share, Training, without_our_keys
 from trainer.config.lora import LoRA
-from trainer.config.monitor import MonitorConfig
+from trainer.config.monitor import MonitorConfig, require_whole_weights
 from trainer.config.sources import RewardSource
 
 _OURS = (
@@ -124,8 +124,7 @@ class _Online(GroupMethod, Resumable):
     @model_validator(mode="after")
     def the_monitor_sees_all_weights(self) -> Self:
         """The configuration, if a monitor finds whole weights to sample from."""
-        if self.monitor is not None and self.sharding != "none":
-            raise ValueError("`monitor` needs all weights in one process: take `sharding: none`, or leave it out")
+        require_whole_weights(self.monitor, self.sharding)
         return self
 
 

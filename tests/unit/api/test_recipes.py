@@ -76,6 +76,11 @@ def test_paths_are_taken_from_the_recipes_folder(tmp_path: Path):
             "each reward model, may be there once",
         ),
         (["steps.2.type=ppo", "steps.2.clip=0"], "steps.2.clip", "greater than 0"),
+        (
+            ["steps.1={type: reward_model}", "steps.2={type: grpo, processes: 2, sharding: zero2, monitor: {}}"],
+            "steps.2",
+            "`monitor` needs all weights",
+        ),
         (["steps=[]"], "steps", "at least 1 item"),
         (["seed=many"], "seed", "valid integer"),
         (["judge=http://x/v1"], "judge", "match pattern"),
