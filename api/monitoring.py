@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from api.judging import judge_digest, open_judge
+from api.named_files import located
 from api.prompts import digest, is_agora, prompts
 from api.recipe_parts import MonitorPart
 from api.reward_service import Comparer, Failed, Scorer
@@ -97,7 +98,7 @@ def _reference(part: MonitorPart, run: Run) -> str:
 
 
 def _prompts(part: MonitorPart, run: Run) -> Sequence[Prompt]:
-    return prompts(_reference(part, run), part.limit, run.recipe.seed)
+    return prompts(located(_reference(part, run), run.settings), part.limit, run.recipe.seed)
 
 
 def agora_texts(count: int, seed: int) -> list[Sample]:

@@ -1,11 +1,12 @@
 """The files that a recipe names: its own YAML, and prompts, constitution and rows beside it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from api.iterated_steps import FeedbackStep
+from api.recipe_parts import OnRewards
 from api.recipes import Recipe, RoundsStep
 from solon.documents import override, read_yaml, validated
 
@@ -35,6 +36,9 @@ def _step_beside(step: Any, folder: Path) -> Any:
     if isinstance(step, FeedbackStep):
         named = {name: value for name in FILES if (value := getattr(step, name)) is not None}
         return step.model_copy(update={name: _beside(value, folder) for name, value in named.items()})
+    if isinstance(step, OnRewards) and step.monitor is not None and step.monitor.prompts is not None:
+        watched = step.monitor.model_copy(update={"prompts": _beside(step.monitor.prompts, folder)})
+        return step.model_copy(update={"monitor": watched})
     if isinstance(step, RoundsStep):
         return step.model_copy(update={"steps": [_step_beside(each, folder) for each in step.steps]})
     return step
@@ -56,13 +60,21 @@ def is_file_id(reference: str) -> bool:
     return _FILE_ID.match(reference) is not None
 
 
+def prompts_named(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Fields of the recipe that say what models are asked, and what they say."""
+    yield from (("prompts.train", recipe.prompts.train), ("prompts.eval", recipe.prompts.eval))
+    for planned in recipe.planned():
+        monitor = planned.step.monitor if isinstance(planned.step, OnRewards) else None
+        if monitor is not None and monitor.prompts is not None and planned.round == 1:
+            yield f"{planned.place}.monitor.prompts", monitor.prompts
+
+
 def files_named(recipe: Recipe) -> list[str]:
     """Fields of the recipe that name files of this machine, which a recipe sent to a server may not do."""
     named = [
-        f"prompts.{name}"
-        for name in ("train", "eval")
-        if not (reference := str(getattr(recipe.prompts, name))).startswith(BUILTIN_PROMPTS)
-        and not is_file_id(reference)
+        field
+        for field, reference in prompts_named(recipe)
+        if not reference.startswith(BUILTIN_PROMPTS) and not is_file_id(reference)
     ]
     named += [
         f"{planned.place}.{name}"

@@ -1,12 +1,14 @@
 """What the steps of a recipe are made of: their common base, and the terms of a reward."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from solon.settings import ModelName
 from trainer.config import Likeness, MonitorSettings
+from trainer.config.child import Training
+from trainer.config.monitor import require_whole_weights
 
 
 class Part(BaseModel):
@@ -130,3 +132,33 @@ def require_each_once(terms: Sequence[Any]) -> None:
     kinds = [(term.type, models_of(term)) for term in terms]
     if len(set(kinds)) < len(kinds):
         raise ValueError("each type of reward, and each reward model, may be there once")
+
+
+def _reward_model() -> list[RewardTerm]:
+    return [RewardModelTerm(type="reward_model")]
+
+
+class OnRewards(Training):
+    """What the steps share that train the policy on what its samples earn."""
+
+    rewards: Annotated[list[RewardTerm], Field(min_length=1)] = Field(default_factory=_reward_model)
+    """Terms of the reward, added up by their weights; each is reported alone."""
+    monitor: MonitorPart | None = None
+    """What is watched meanwhile, and when to stop; null watches nothing."""
+
+    @property
+    def terms(self) -> tuple[Any, ...]:
+        """Of the reward, and of a cost where there is one."""
+        return tuple(self.rewards)
+
+    @property
+    def asks_critic(self) -> bool:
+        """Whether rules or judge are asked while it trains."""
+        return asks_critic(self.terms)
+
+    @model_validator(mode="after")
+    def parts_go_together(self) -> Self:
+        """The step, if its terms can be told apart and its monitor finds whole weights."""
+        require_each_once(self.terms)
+        require_whole_weights(self.monitor, self.sharding)
+        return self

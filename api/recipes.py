@@ -18,7 +18,7 @@ from api.iterated_steps import (
 from api.recipe_parts import (
     BudgetPart,
     JudgeTerm,
-    MonitorPart,
+    OnRewards,
     Part,
     Prompts,
     RewardModelTerm,
@@ -26,9 +26,7 @@ from api.recipe_parts import (
     RewardTerm,
     RolloutsPart,
     RulesTerm,
-    asks_critic,
     models_of,
-    require_each_once,
 )
 from solon.settings import ModelName
 from trainer.config import DPOMethod, PPOMethod, RewardMethod, SFTMethod
@@ -141,37 +139,24 @@ class RewardModelStep(RewardMethod):
     with them, at no judge call. So one labelled set makes a model of helpfulness and one of safety."""
 
 
-class PPOStep(PPOMethod):
+class PPOStep(OnRewards, PPOMethod):
     """Proximal policy optimisation of the policy on the training prompts."""
 
     type: Literal["ppo"]
-    rewards: Annotated[list[RewardTerm], Field(min_length=1)] = Field(
-        default_factory=lambda: [RewardModelTerm(type="reward_model")]
-    )
-    """Terms of the reward, added up by their weights; each is reported alone."""
-
     costs: list[RewardTerm] = Field(default_factory=list)
     """Terms of the cost, whose mean `constraint` bounds: more is worse. A reward model of what is good has a weight
     below 0."""
 
     rollouts: RolloutsPart | None = None
     """Who writes the completions, with `lora`; null: the training's own process."""
-    monitor: MonitorPart | None = None
-    """What is watched meanwhile, and when to stop; null watches nothing."""
 
     @property
     def terms(self) -> tuple[Any, ...]:
         """Of reward and cost."""
         return (*self.rewards, *self.costs)
 
-    @property
-    def asks_critic(self) -> bool:
-        """Whether rules or judge are asked while it trains."""
-        return asks_critic(self.terms)
-
     @model_validator(mode="after")
-    def _each_term_once(self) -> "PPOStep":
-        require_each_once(self.terms)
+    def _no_text(self) -> "PPOStep":
         if self.ptx_weight:
             raise ValueError("`ptx_weight` is for training children of their own; a recipe has no text for it")
         if self.rollouts is not None and self.lora is None:

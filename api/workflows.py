@@ -40,10 +40,9 @@ from api.steps.dpo import DPO
 from api.steps.evaluate import Evaluate
 from api.steps.evaluate_profiles import EvaluateProfiles
 from api.steps.feedback import Feedback
-from api.steps.groups import Groups
 from api.steps.kto import KTO
 from api.steps.label import Label
-from api.steps.ppo import PPO
+from api.steps.on_rewards import TrainingOnRewards
 from api.steps.promote import Promote
 from api.steps.reward import RewardModel
 from api.steps.sft import SFT
@@ -61,9 +60,9 @@ WORK: dict[str, Work] = {
     "label": Label(),
     "sft": SFT(),
     "reward_model": RewardModel(),
-    "ppo": PPO(),
-    "grpo": Groups(),
-    "rloo": Groups(),
+    "ppo": TrainingOnRewards(),
+    "grpo": TrainingOnRewards(),
+    "rloo": TrainingOnRewards(),
     "dpo": DPO(),
     "kto": KTO(),
     "best_of_n": BestOfN(),

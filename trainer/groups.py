@@ -9,7 +9,7 @@ TRL computes advantages, losses and the reference's log-probabilities. Ours are:
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,7 +19,7 @@ import torch
 from accelerate.data_loader import DataLoaderShard
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from trl.trainer.grpo_config import GRPOConfig as TRLGRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.rloo_config import RLOOConfig as TRLRLOOConfig
@@ -32,7 +32,10 @@ from solon.seeds import counter_seed
 from trainer import adapters, processes
 from trainer.config import GRPOConfig, RLOOConfig
 from trainer.decoding import Sampling
+from trainer.group_policy import network_of
 from trainer.language_model import LanguageModel
+from trainer.monitor.callback import WatchedRounds
+from trainer.monitor.watch import Watch
 from trainer.rewards.mix import Source
 from trainer.rewards.shares import mixed_of_own
 from trainer.sampling import Request
@@ -66,8 +69,14 @@ class Rounds(Sampler[list[int]]):
     process has its part of each minibatch, minibatch by minibatch.
     """
 
-    def __init__(self, config: Group, prompts: int, micro_steps: int) -> None:
+    def __init__(
+        self, config: Group, prompts: int, micro_steps: int, stopped: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Args:
+        stopped: whether no further round is to come; a trainer that goes on from a checkpoint would take a step first.
+        """
         self._config, self._prompts, self._repeats = config, prompts, micro_steps
+        self._stopped = stopped
 
     def __len__(self) -> int:
         return self._config.steps * self._repeats
@@ -76,6 +85,8 @@ class Rounds(Sampler[list[int]]):
         config, rank, count = self._config, processes.rank(), processes.count()
         own = config.minibatch // count
         for step in range(config.steps):
+            if self._stopped():
+                return
             places = range(step * config.prompts_per_step, (step + 1) * config.prompts_per_step)
             rows = [row for row in map(self._row, places) for _ in range(config.completions)]
             starts = range(0, len(rows), config.minibatch)
@@ -104,11 +115,12 @@ class OwnRollouts:
     """Gives a trainer of TRL's our rounds, our sampler and our rewards."""
 
     task: Task
+    watch: Watch | None = None
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """One batch per micro-step; see `Rounds`."""
         trainer = cast(Any, self)
-        rounds = Rounds(self.task.config, len(self.task.asked), self._micro_steps())
+        rounds = Rounds(self.task.config, len(self.task.asked), self._micro_steps(), self._is_stopped)
         loader: Any = DataLoaderShard(
             trainer.train_dataset,
             device=trainer.accelerator.device,
@@ -116,6 +128,9 @@ class OwnRollouts:
             collate_fn=trainer.data_collator,
         )
         return loader
+
+    def _is_stopped(self) -> bool:
+        return self.watch is not None and self.watch.stopped
 
     def _micro_steps(self) -> int:
         """Forward passes between two rounds of sampling."""
@@ -187,11 +202,8 @@ class OwnRollouts:
             return [list(one.tokens) for one in writer.sample(requests)]
 
     def _writer(self) -> Writer | None:
-        trainer = cast(Any, self)
-        network = trainer.accelerator.unwrap_model(trainer.model)
-        network = network.get_base_model() if hasattr(network, "get_base_model") else network
         try:
-            model = LanguageModel.around(network, self.task.tokenizer, "policy")
+            model = LanguageModel.around(network_of(self), self.task.tokenizer, "policy")
         except InvalidInput:  # an architecture that the sampler does not support
             return None
         return Writer(model, max_rows=len(self._rows))
@@ -314,19 +326,15 @@ def _named(name: str) -> Any:
     return reward
 
 
-def train(
+def prepared(
     config: Group,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     asked: Sequence[tuple[Prompt, list[int]]],
     sources: Sequence[Source],
     scratch: Path,
-    progress: Progress,
-) -> Any:
-    """The trained network: `model`, or peft's wrapper of it; TrainingFailed when it diverges or rewards fail.
-
-    `progress` hears of rounds.
-    """
+) -> Trainer:
+    """TRL's trainer of the model, before its first step."""
     ends = LanguageModel.ends(model, tokenizer)
     _separate_pad(tokenizer, ends)
     names = [source.name for source in sources]
@@ -335,7 +343,7 @@ def train(
         "row": list(range(len(asked))),
     }
     kind: Any = SolonGRPOTrainer if isinstance(config, GRPOConfig) else SolonRLOOTrainer
-    trainer = kind(
+    return kind(
         Task(config, asked, sources, tokenizer),
         model=model,
         reward_funcs=[_named(name) for name in (*names, MISSING_EOS)],
@@ -344,11 +352,24 @@ def train(
         processing_class=tokenizer,
         peft_config=adapters.settings(config.lora) if config.lora is not None else None,
     )
-    terms = {f"rewards/{name}/mean": f"reward_{name}" for name in (*names, MISSING_EOS)}
-    optimiser_steps = per_round(config)
+
+
+def train(trainer: Any, progress: Progress, watch: Watch | None = None) -> Any:
+    """The trained network, plain or in peft's wrapper; TrainingFailed when it diverges or rewards fail.
+
+    `progress` hears of rounds.
+    """
+    task: Task = trainer.task
+    optimiser_steps = per_round(task.config)
+    if watch is not None:
+        trainer.watch = watch
+        trainer.add_callback(WatchedRounds(watch, optimiser_steps))
 
     def rounds(step: int, max_steps: int, metrics: dict[str, float]) -> None:
-        progress(step // optimiser_steps, max_steps // optimiser_steps, metrics)
+        number = step // optimiser_steps
+        seen = watch.metrics(number) if watch is not None else {}
+        progress(number, max_steps // optimiser_steps, metrics | seen)
 
-    report_to(trainer, rounds, _RENAMED | terms)
-    return run_trainer(trainer, config)
+    names = [*(source.name for source in task.sources), MISSING_EOS]
+    report_to(trainer, rounds, _RENAMED | {f"rewards/{name}/mean": f"reward_{name}" for name in names})
+    return run_trainer(trainer, task.config)

@@ -5,7 +5,9 @@ the environment how many there are; the process group is accelerate's.
 """
 
 import os
-from typing import TypeVar
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -15,6 +17,9 @@ from solon.errors import InvalidInput
 from trainer.hardware import device
 
 T = TypeVar("T")
+
+_PATIENCE = timedelta(hours=6)
+"""How long processes wait for one that asks a judge; torch gives up after 10 minutes on accelerators."""
 
 
 def started() -> int:
@@ -45,7 +50,7 @@ def join(asked: int) -> None:
     if started() > 1:
         from accelerate import PartialState
 
-        PartialState(cpu=device().type == "cpu")
+        PartialState(cpu=device().type == "cpu", timeout=_PATIENCE)
     if count() != asked:
         raise InvalidInput(
             f"{asked} processes were asked for and {count()} work together",
@@ -88,3 +93,12 @@ def gathered(item: T) -> list[T]:
     found: list[T | None] = [None] * count()
     dist.all_gather_object(found, item)
     return [each for each in found if each is not None]
+
+
+def made_by_first(make: Callable[[], T]) -> T:
+    """What the first process makes, for all of them; the others wait meanwhile."""
+    if count() == 1:
+        return make()
+    found: list[Any] = [make() if is_first() else None]
+    dist.broadcast_object_list(found, src=0)
+    return found[0]

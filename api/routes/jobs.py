@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.callers import READ, TRAIN
 from api.lifecycle import JobStatus, Wish
-from api.recipe_files import files_named, is_file_id
+from api.recipe_files import files_named, is_file_id, prompts_named
 from api.recipes import Recipe
 from api.rollouts import check_rollouts
 from api.services import Page, Paging, Use
@@ -68,9 +68,9 @@ def _check(recipe: Recipe, services: Use) -> None:
             field=f"recipe.{named[0]}",
             remedy="use builtin:agora/train, an uploaded file's id, and a published constitution",
         )
-    for name in ("train", "eval"):
-        if is_file_id(reference := getattr(recipe.prompts, name)):
-            _require_prompts(reference, f"recipe.prompts.{name}", services)
+    for field, reference in prompts_named(recipe):
+        if is_file_id(reference):
+            _require_prompts(reference, f"recipe.{field}", services)
     weighted(services.constitutions.library.load(recipe.constitution), recipe.weights)
     services.settings.model(recipe.policy, "policy")
     check_rollouts(recipe, services.settings)

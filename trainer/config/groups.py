@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from trainer.config.child import AnyPath, Count, NotNegative, Positive, Resumable, Share, Training, without_our_keys
 from trainer.config.lora import LoRA
+from trainer.config.monitor import MonitorConfig, require_whole_weights
 from trainer.config.sources import RewardSource
 
 _OURS = (
@@ -100,13 +101,15 @@ class RLOOMethod(GroupMethod):
     """Give the advantages of a round mean 0 and variance 1."""
 
 
-class _Online(Resumable):
+class _Online(GroupMethod, Resumable):
     model: AnyPath
     """Hugging Face directory of the policy; it is also the reference."""
     prompts: AnyPath
     """JSONL of `solon.records.Prompt`."""
     rewards: Annotated[list[RewardSource], Field(min_length=1)]
     """Terms of the reward; a term that does not apply to a completion is left out of its sum."""
+    monitor: MonitorConfig | None = None
+    """None watches nothing."""
     save_every: Count = 5
     """Rounds between two checkpoints, where `state` is given."""
 
@@ -116,6 +119,12 @@ class _Online(Resumable):
         names = [source.name for source in self.rewards]
         if len(set(names)) < len(names) or "missing_eos" in names:
             raise ValueError("each reward needs a `name` of its own, and none `missing_eos`")
+        return self
+
+    @model_validator(mode="after")
+    def the_monitor_sees_all_weights(self) -> Self:
+        """The configuration, if a monitor finds whole weights to sample from."""
+        require_whole_weights(self.monitor, self.sharding)
         return self
 
 

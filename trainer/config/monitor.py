@@ -43,3 +43,9 @@ class MonitorConfig(MonitorSettings):
     """JSONL of `trainer.data.Sample`: general text that the policy shall not become worse at."""
     tasks: AnyPath | None = None
     """JSONL of `solon.records.Prompt` with `metadata.answer`, a text or a list of them, of which one must occur."""
+
+
+def require_whole_weights(monitor: MonitorSettings | None, sharding: str) -> None:
+    """Raises ValueError where a monitor would find no process with all weights, to sample from."""
+    if monitor is not None and sharding != "none":
+        raise ValueError("`monitor` needs all weights in one process: take `sharding: none`, or leave it out")

@@ -173,8 +173,6 @@ class PPOConfig(PPOMethod, Resumable):
             raise ValueError("`costs` need a critic of their own; take `critic: reward_model` or `policy`")
         if self.ptx_weight and self.ptx is None:
             raise ValueError("`ptx_weight` needs `ptx`")
-        if self.monitor is not None and self.processes > 1:
-            raise ValueError("`monitor` watches one process: take `processes: 1`, or leave it out")
         if self.rollouts is not None and self.lora is None:
             raise ValueError("`rollouts` needs `lora`: a server takes adapters while it runs, no whole weights")
         return self

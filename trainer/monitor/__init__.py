@@ -7,7 +7,8 @@
     inspection.py           samples from the policy as it is -> an `Observation`
     summary.py              what is said of a whole run
     watch.py                the observations of a run, its alarm, and the weights that were best
+    callback.py             the same in a training that transformers runs
 
-All but inspection.py and watch.py are torch-free. Sources: Gao et al. 2022 (arXiv:2210.10760),
+All but the last, inspection.py and watch.py are torch-free. Sources: Gao et al. 2022 (arXiv:2210.10760),
 Coste et al. 2023 (arXiv:2310.02743).
 """

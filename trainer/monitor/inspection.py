@@ -2,13 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any, cast
 
 import torch
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from solon.records import Completion, Prompt
@@ -19,6 +20,7 @@ from trainer.divergence import sequence_logps
 from trainer.language_model import LanguageModel
 from trainer.monitor import statistics
 from trainer.monitor.observations import Estimate, Gold, Observation, estimate
+from trainer.random_state import random_state, set_random_state
 from trainer.rewards.mix import Item, Source, mixed
 from trainer.rewards.sources import Service, Trained
 from trainer.sampling import Generation, Request, Sampler
@@ -34,6 +36,8 @@ class Subject:
     model: LanguageModel
     """Follows the weights in training."""
     reference: Callable[[], AbstractContextManager[PreTrainedModel]]
+    weights: Callable[[], Mapping[str, Tensor]]
+    """What the training changes, by name; the tensors themselves."""
     temperature: float
     """Of the training's own samples."""
     max_tokens: int
@@ -65,24 +69,20 @@ class Inspection:
 
     def begin(self, written: Sequence[Completion] = ()) -> None:
         """Take what the reference wrote, or have the policy, which is still what it began as, write it."""
-        if not written:
-            done = self._sample("reference", [ids for _, ids in self._material.prompts], 1)
-            written = [Completion(text=each.text, finish_reason=each.finish_reason) for each in done]
-        self.written = list(written)
-        if self._material.text:
-            with self._subject.reference() as reference:
-                self._reference_perplexity = _perplexity(reference, self._material.text)
+        with _aside(self._subject.model.network):
+            if not written:
+                done = self._sample("reference", [ids for _, ids in self._material.prompts], 1)
+                written = [Completion(text=each.text, finish_reason=each.finish_reason) for each in done]
+            self.written = list(written)
+            if self._material.text:
+                with self._subject.reference() as reference:
+                    self._reference_perplexity = _perplexity(reference, self._material.text)
 
-    @torch.no_grad()
     def observe(self, step: int) -> Observation:
-        """What the policy is like after `step` steps; the network is left in the mode it was in."""
-        network, began = self._subject.model.network, time.monotonic()
-        training = network.training
-        network.eval()
-        try:
+        """What the policy is like after `step` steps."""
+        began = time.monotonic()
+        with _aside(self._subject.model.network):
             found = self._observed(step)
-        finally:
-            network.train(training)
         return found.model_copy(update={"seconds": round(time.monotonic() - began, 2)})
 
     def _observed(self, step: int) -> Observation:
@@ -211,6 +211,20 @@ class Inspection:
             right = [_right(prompt, one.text) for (prompt, _), one in zip(self._material.tasks, done, strict=True)]
             found["accuracy"] = fmean(right)
         return found
+
+
+@contextmanager
+def _aside(network: nn.Module) -> Generator[None]:
+    """Work in evaluation mode and without gradient, after which modes and random state are what they were."""
+    modes, state = [(part, part.training) for part in network.modules()], random_state()
+    network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training
+        set_random_state(state)
 
 
 def _present(judge: Any) -> Any:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from solon.errors import TrainingFailed
 from solon.records import Completion
+from trainer import processes
 from trainer.config import MonitorConfig
 from trainer.monitor.alarm import Limits, alarm, best
 from trainer.monitor.inspection import Inspection
@@ -21,7 +22,10 @@ Emit = Callable[..., None]
 
 
 class Watch:
-    """Watches a run. All it knows is in `as_state`, besides the weights, which are in its folder."""
+    """Watches a run. All it knows is in `as_state`, besides the weights, which are in its folder.
+
+    Of several processes the first looks and keeps weights; all hear what it saw.
+    """
 
     def __init__(
         self,
@@ -49,50 +53,58 @@ class Watch:
 
     def begin(self) -> None:
         """Look before the first step, unless a checkpoint holds what was seen then."""
-        if self.seen:
+        if processes.is_first():
             self._inspection.begin(self._inspection.written)
-            return
-        self._inspection.begin()
-        self._look(0)
+        if not self.seen:
+            self._look(0)
 
     def after(self, step: int, *, last: bool) -> dict[str, float]:
-        """Look after a step, where it is time; the metrics of it, and of the alarm, which is 1 where one went off."""
+        """Look after a step, where it is time; the metrics of it."""
         if step % self._config.every and not last:
             return {}
-        metrics = self._look(step).metrics()
+        self._look(step)
         if self.alarm is None and (message := alarm(self.seen, self._limits)) is not None:
             self.alarm = {"step": step, "message": message}
             self._emit("alarm", **self.alarm)
-        return metrics | {"monitor_alarm": float(self.alarm is not None)}
+        return self.metrics(step)
 
-    def _look(self, step: int) -> Observation:
-        seen = self._inspection.observe(step)
+    def metrics(self, step: int) -> dict[str, float]:
+        """What was seen after a step, and the alarm, which is 1 from where one went off; empty where nobody looked."""
+        seen = next((each for each in self.seen if each.step == step), None)
+        if seen is None:
+            return {}
+        return seen.metrics() | {"monitor_alarm": float(self.alarm is not None and self.alarm["step"] <= step)}
+
+    def _look(self, step: int) -> None:
+        seen = processes.made_by_first(lambda: self._inspection.observe(step))
         if wrong := [name for name, value in seen.metrics().items() if not math.isfinite(value)]:
             raise TrainingFailed(f"{wrong[0]} is not finite after step {step}", remedy="lower learning_rate")
         self.seen.append(seen)
         self._emit("observation", step=step, metrics=seen.metrics())
-        if best(self.seen) is seen:
+        if processes.is_first() and best(self.seen) is seen:
             self._folder.mkdir(parents=True, exist_ok=True)
             kept = {name: tensor.detach().contiguous() for name, tensor in self._weights().items()}
             save_file(kept, self._file(step))
-        return seen
 
     def settle(self) -> None:
         """Drop weights that a run which goes on from here cannot need."""
+        if not processes.is_first():
+            return
         kept = best(self.seen)
         for file in self._folder.glob("best-*.safetensors"):
             if kept is None or file != self._file(kept.step):
                 file.unlink()
 
     def published(self) -> dict[str, Any]:
-        """Put the weights that become the model in place; which these are and why."""
+        """Put the weights that become the model in place, in the process that publishes; which these are and why."""
         chosen, last = best(self.seen), self.seen[-1]
         if chosen is None or self._config.publish == "last" or chosen is last:
             return {"step": last.step, "because": "the last" if chosen is not last else "the last, and the best"}
-        weights = load_file(self._file(chosen.step))
-        with torch.no_grad():
-            for name, tensor in self._weights().items():
-                tensor.copy_(weights[name])
+        if processes.is_first():
+            weights = load_file(self._file(chosen.step))
+            with torch.no_grad():
+                for name, tensor in self._weights().items():
+                    tensor.copy_(weights[name])
         gold = chosen.decisive_gold
         return {
             "step": chosen.step,

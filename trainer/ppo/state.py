@@ -5,7 +5,6 @@ STATE/experience-12.pt    what step 13 sampled, while it is learnt from: judges 
 """
 
 import json
-import random
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from trainer.ppo.networks import Networks
 from trainer.ppo.prices import Prices
 from trainer.ppo.rollout import Experience
 from trainer.ppo.update import Update
+from trainer.random_state import random_state, set_random_state
 
 Metrics = list[dict[str, float]]
 
@@ -47,7 +47,7 @@ class States:
         kept: dict[str, Any] = torch.load(last / "run.pt", map_location=device(), weights_only=True)
         for name, optimiser in self._update.optimisers.items():
             optimiser.load_state_dict(kept["optimisers"][name])
-        _set_random_state(kept["random"][processes.rank()])
+        set_random_state(kept["random"][processes.rank()])
         about: dict[str, Any] = json.loads((last / "run.json").read_text(encoding="utf-8"))
         self._prices.restore(about["prices"])
         if self._watch is not None:
@@ -56,7 +56,7 @@ class States:
 
     def save(self, metrics: Metrics) -> None:
         """Keep the state after `len(metrics)` steps, and only that; the first process writes, for all of them."""
-        randoms = processes.gathered(_random_state())
+        randoms = processes.gathered(random_state())
         if processes.is_first():
             self._write(metrics, randoms)
         processes.wait()
@@ -103,17 +103,3 @@ class States:
 
 def _parameters(networks: Networks) -> dict[str, Tensor]:
     return {f"{part}.{name}": parameter for part, named in networks.trained().items() for name, parameter in named}
-
-
-def _random_state() -> dict[str, Any]:
-    version, internal, gauss = random.getstate()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return {"torch": torch.get_rng_state(), "cuda": cuda, "python": [version, list(internal), gauss]}
-
-
-def _set_random_state(state: dict[str, Any]) -> None:
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    torch.set_rng_state(state["torch"].cpu())
-    if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])

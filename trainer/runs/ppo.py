@@ -57,9 +57,8 @@ def run(config: PPOConfig, emit: Emit) -> None:
             _writer(config, model, networks) as served,
         ):
             rollouts = Rollouts(model, networks, rewards, Prompts(asked, config.seed), config, costs, served)
-            subject = Subject(model, networks.reference, config.temperature, config.max_tokens, config.seed)
             kept = config.state or scratch / "watched"
-            seer = watch(config.monitor, subject, encoder, rewards, networks.actor_weights, kept, emit)
+            seer = watch(config.monitor, lambda: _subject(config, model, networks), encoder, rewards, kept, emit)
             states = States(config.state, networks, update, prices, seer) if config.state is not None else None
             ending = PPO(config, rollouts, update, prices, states, seer).run(steps)
             monitored = seer.write(scratch, seer.published()) if seer is not None else None
@@ -78,6 +77,11 @@ def _writer(config: PPOConfig, model: LanguageModel, networks: Networks) -> Serv
     if config.rollouts is None:
         return nullcontext()
     return Served(config.rollouts, model, networks.save_adapter, config.output)
+
+
+def _subject(config: PPOConfig, model: LanguageModel, networks: Networks) -> Subject:
+    reference, weights = networks.reference, networks.actor_weights
+    return Subject(model, reference, weights, config.temperature, config.max_tokens, config.seed)
 
 
 def _publish(config: PPOConfig, networks: Networks, scratch: Path) -> None:

@@ -1,10 +1,8 @@
 """The monitor of a run, from its configuration."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-
-from torch import Tensor
 
 from trainer.config import MonitorConfig
 from trainer.data import Encoder, read_samples
@@ -18,23 +16,24 @@ from trainer.runs.records import Emit, keep
 
 def watch(
     config: MonitorConfig | None,
-    subject: Subject,
+    subject: Callable[[], Subject],
     encoder: Encoder,
     sources: Sequence[Source],
-    weights: Callable[[], Mapping[str, Tensor]],
     folder: Path,
     emit: Emit,
 ) -> Watch | None:
     """The monitor, its prompts and texts read; None where nothing is to be watched.
 
     Args:
+        subject: makes what is watched.
         sources: of the reward that is trained on.
         folder: where the best weights are kept while the run lasts.
     """
     if config is None:
         return None
     drops: Counter[str] = Counter()
-    tokens = config.max_tokens or subject.max_tokens
+    watched = subject()
+    tokens = config.max_tokens or watched.max_tokens
     texts = list(read_samples(config.text)) if config.text is not None else []
     material = Material(
         prompts=read_prompts(config.prompts, encoder, tokens, drops),
@@ -42,4 +41,5 @@ def watch(
         tasks=read_prompts(config.tasks, encoder, tokens, drops) if config.tasks is not None else (),
     )
     emit("phase", name="watch", prompts=len(material.prompts), text=len(material.text), dropped=dict(drops))
-    return Watch(config, Inspection(config, subject, material, absolute(sources)), weights, folder, emit)
+    inspection = Inspection(config, watched, material, absolute(sources))
+    return Watch(config, inspection, watched.weights, folder, emit)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from api.recipe_files import files_named, load_recipe
-from api.recipes import DPOStep, LabelStep, Recipe
+from api.recipes import DPOStep, GRPOStep, LabelStep, Recipe
 from solon.documents import validated
 from solon.errors import InvalidInput, NotFound
 
@@ -51,6 +51,12 @@ def test_paths_are_taken_from_the_recipes_folder(tmp_path: Path):
     assert recipe.constitution == str(tmp_path / "mine.yaml")
     assert files_named(recipe) == ["prompts.train", "constitution"]
     assert files_named(load_recipe(written(tmp_path))) == []
+    watched = "steps.2={type: grpo, rewards: [{type: judge}], monitor: {prompts: watched.jsonl}}"
+    recipe = load_recipe(written(tmp_path), [watched])
+    assert isinstance(recipe.steps[2], GRPOStep)
+    assert recipe.steps[2].monitor is not None
+    assert recipe.steps[2].monitor.prompts == str(tmp_path / "watched.jsonl")
+    assert files_named(recipe) == ["steps.2.monitor.prompts"]
 
 
 @pytest.mark.parametrize(
@@ -90,6 +96,11 @@ def test_paths_are_taken_from_the_recipes_folder(tmp_path: Path):
             ["steps.2={type: ppo, rewards: [{type: rules}], lora: {}, rollouts: {model: far}}"],
             None,
             "steps.2: the server of `rollouts` has the recipe's policy, which another step has trained by then",
+        ),
+        (
+            ["steps.1={type: reward_model}", "steps.2={type: grpo, processes: 2, sharding: zero2, monitor: {}}"],
+            "steps.2",
+            "`monitor` needs all weights",
         ),
         (["steps=[]"], "steps", "at least 1 item"),
         (["seed=many"], "seed", "valid integer"),

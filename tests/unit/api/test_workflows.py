@@ -23,8 +23,19 @@ from tests.unit.api.scripted_runs import RECIPE, Runs, policy
 from tests.unit.api.scripted_runs import out as out
 from tests.unit.api.scripted_runs import run as run
 from tests.unit.api.scripted_runs import settings as settings
-from trainer.config import AnyConfig, DPOConfig, PPOConfig, RewardConfig, RewardModelSource, SFTConfig
+from tests.unit.trainer.monitor.test_alarm import seen
+from trainer.config import (
+    AnyConfig,
+    DPOConfig,
+    GRPOConfig,
+    PPOConfig,
+    RewardConfig,
+    RewardModelSource,
+    RLOOConfig,
+    SFTConfig,
+)
 from trainer.data import read_samples
+from trainer.monitor.summary import summary as monitor_summary
 from trainer.report import Report
 from trainer.rewards.sources import Service, opened
 
@@ -233,14 +244,16 @@ async def test_rules_are_served_to_the_training_child_as_a_reward(run: Runs, tmp
     assert kind > 0 > scary
 
 
-async def test_a_monitor_is_told_what_to_ask_and_its_alarm_is_an_event(run: Runs):
+@pytest.mark.parametrize(("kind", "config_of"), [("ppo", PPOConfig), ("grpo", GRPOConfig), ("rloo", RLOOConfig)])
+async def test_a_monitor_is_told_what_to_ask_and_its_alarm_is_an_event(run: Runs, kind: str, config_of: Any):
     asked: dict[str, Any] = {}
     prompt = Prompt.model_validate({"id": "x", "messages": [{"role": "user", "content": "Hm?"}]})
 
     async def train(config: AnyConfig, where: Path, progress: Progress) -> dict[str, Any]:
         done = await run.trainer(config, where, progress)
-        if not isinstance(config, PPOConfig):
+        if not isinstance(config, config_of):
             return done
+        assert isinstance(config, PPOConfig | GRPOConfig | RLOOConfig)
         assert config.monitor is not None
         assert config.monitor.judge is not None
         asked["config"] = config.monitor
@@ -251,12 +264,13 @@ async def test_a_monitor_is_told_what_to_ask_and_its_alarm_is_an_event(run: Runs
         texts = [Completion(text="I can't help you with that."), good]
         asked["refusals"] = await asyncio.to_thread(refusals.scores, [(prompt, text) for text in texts])
         alarm = {"step": 2, "message": "The reward is being hacked."}
-        return done | {"monitor": {"alarm": alarm, "published": {"step": 1}, "fits": {}, "observations": 3}}
+        monitor = {"alarm": alarm, "published": {"step": 1}, "fits": {}, "observations": 3}
+        return done | {"ended_by": "alarm", "monitor": monitor}
 
     steps = [
         {"type": "label", "candidates": 2},
         {"type": "reward_model"},
-        {"type": "ppo", "steps": 3, "monitor": {"every": 1, "limit": 4}},
+        {"type": kind, "steps": 3, "monitor": {"every": 1, "limit": 4}},
     ]
     summary = await run(f"steps={json.dumps(steps)}", "held_out_judge=starter-judge", train=train)
     better, worse, same = asked["judge"]
@@ -269,7 +283,39 @@ async def test_a_monitor_is_told_what_to_ask_and_its_alarm_is_an_event(run: Runs
     assert len(list(read_samples(monitor.text))) == 64
     (alarm,) = [event for event in run.events if event.type == "alarm"]
     assert alarm.message == "The reward is being hacked."
-    assert summary["steps"]["03-ppo"]["monitor"]["published"] == {"step": 1}
+    result = summary["steps"][f"03-{kind}"]
+    assert (result["monitor"]["published"], result["ended_by"]) == ({"step": 1}, "alarm")
+
+
+async def test_what_a_monitor_of_grpo_saw_is_in_the_report_and_counts_as_an_input(run: Runs):
+    async def train(config: AnyConfig, where: Path, progress: Progress) -> dict[str, Any]:
+        done = await run.trainer(config, where, progress)
+        if isinstance(config, GRPOConfig):
+            observations = [seen(0, [0.0, 0.1], [0.6, 0.7]), seen(3, [1.0, 1.1], [0.2, 0.4])]
+            lines = (each.model_dump_json() + "\n" for each in observations)
+            (config.output / "monitor.jsonl").write_text("".join(lines))
+            published = {"step": 0, "last_step": 3, "because": "the best judge of 2 observations"}
+            found = monitor_summary(observations, None, published)
+            (config.output / "monitor.json").write_text(found.model_dump_json())
+        return done
+
+    steps = [
+        {"type": "label", "candidates": 2},
+        {"type": "reward_model"},
+        {"type": "grpo", "steps": 3, "monitor": {"every": 1, "limit": 4}},
+        {"type": "evaluate"},
+    ]
+    again = ["held_out_judge=starter-judge", f"steps={json.dumps(steps)}"]
+    await run(*again, train=train)
+    report = Report.model_validate_json((run.out / "report.json").read_bytes())
+    assert [each.step for each in report.observations] == [0, 3]
+    assert report.monitor is not None
+    assert report.monitor.published["step"] == 0
+    assert "the best judge of 2 observations" in (run.out / "report.html").read_text()
+    await run(*again, train=train)
+    assert "03-grpo" in run.steps("step_skipped")
+    await run(again[1], train=train)  # nobody is held out any more
+    assert run.steps("step_skipped") == ["01-label", "02-reward_model"]
 
 
 async def test_rules_alone_need_no_judge(run: Runs, tmp_path: Path):

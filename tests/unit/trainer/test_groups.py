@@ -186,6 +186,7 @@ def test_each_round_asks_whole_groups_of_the_next_prompts():
         ({"minibatch": 16, "micro_batch": 5}, "`micro_batch` must divide"),
         ({"trl": {"scale_rewards": "group"}}, "set by Solon"),
         ({"rewards": [{"type": "service", "url": "http://x", "name": "missing_eos"}]}, "missing_eos"),
+        ({"processes": 2, "sharding": "zero2", "monitor": {"prompts": "p"}}, "`monitor` needs all weights"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_with_the_reason(change: dict[str, Any], message: str):

@@ -24,14 +24,16 @@ pytestmark = [
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).parents[3]
-KILLED_AT = {"sft": 4, "reward": 3, "dpo": 2, "dpo-hard": 2, "kto": 2, "grpo": 6, "rloo": 6, "ppo": 2}
+KILLED_AT = {
+    "sft": 4, "reward": 3, "dpo": 2, "dpo-hard": 2, "kto": 2, "grpo": 2, "rloo": 2, "grpo-watched": 2, "ppo": 2,
+}  # fmt: skip
 """Steps at which something was saved before and something is left to do."""
 
 
 @pytest.mark.parametrize("name", KILLED_AT)
 def test_a_training_that_was_killed_ends_in_the_same_weights(name: str, chat_model: Path, tmp_path: Path):
     config = configurations(tmp_path, chat_model)[name] | {"save_every": 1}
-    if name == "ppo":
+    if "steps" in config:
         config["steps"] = 3
     folders = [tmp_path / "alone", tmp_path / "killed"]
     for folder in folders:
@@ -56,4 +58,4 @@ def test_a_training_that_was_killed_ends_in_the_same_weights(name: str, chat_mod
 
 
 def _timeless(metrics: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in metrics.items() if not key.startswith("seconds")}
+    return {key: value for key, value in metrics.items() if "seconds" not in key}

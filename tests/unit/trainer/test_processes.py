@@ -104,7 +104,10 @@ def together(
 @pytest.mark.slow
 @pytest.mark.e2e
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["sft", "reward", "dpo", "dpo-hard", "kto", "grpo", "rloo", "ppo", "ppo-served"])
+@pytest.mark.parametrize(
+    "name",
+    ["sft", "reward", "dpo", "dpo-hard", "kto", "grpo", "rloo", "grpo-watched", "ppo", "ppo-watched", "ppo-served"],
+)
 def test_two_processes_train_as_one_does(
     name: str, configs: dict[str, dict[str, Any]], together: tuple[Path, dict[str, Any]], tmp_path: Path
 ):
@@ -115,8 +118,9 @@ def test_two_processes_train_as_one_does(
     told = "value_loss" if name.startswith("ppo") else "loss"
     for one, two in zip(alone, both, strict=True):
         # Shares count tokens on one side of a bound, which rounding alone may change.
-        shared = {key for key in one.keys() & two.keys() if not key.startswith("seconds") and "share" not in key}
+        shared = {key for key in one.keys() & two.keys() if "seconds" not in key and "share" not in key}
         assert told in shared
+        assert ("monitor_kl" in shared) is name.endswith("watched")
         for key in shared:
             assert two[key] == pytest.approx(one[key], abs=1e-4), key
     ends = [load_file(path / f"{name}-out" / "model.safetensors") for path in (tmp_path, folder)]

@@ -42,6 +42,8 @@ def configurations(folder: Path, model: Path) -> dict[str, dict[str, Any]]:
     reward = [{"type": "service", "url": "http://localhost:1", "name": "even"}]
     online = {**common, "prompts": str(folder / "prompts.jsonl"), "rewards": reward, "steps": 2, "max_tokens": 8}
     groups = {**online, "prompts_per_step": 4, "completions": 2, "minibatch": 4, "epochs": 2}
+    ppo = {**online, "type": "ppo", "episodes": 6, "minibatch": 4, "micro_batch": 2, "critic": "policy"}
+    watched = {"monitor": {"prompts": str(folder / "prompts.jsonl"), "every": 1, "oracle": True, "stop": False}}
     return {
         "sft": {**common, "type": "sft", "rows": str(folder / "rows.jsonl"), "batch_size": 4, "epochs": 2.0},
         "reward": {**pairs, "type": "reward", "held_out": 0.0, "epochs": 2.0},
@@ -50,7 +52,9 @@ def configurations(folder: Path, model: Path) -> dict[str, dict[str, Any]]:
         "kto": {**pairs, "type": "kto"},
         "grpo": {**groups, "type": "grpo"},
         "rloo": {**groups, "type": "rloo"},
-        "ppo": {**online, "type": "ppo", "episodes": 6, "minibatch": 4, "micro_batch": 2, "critic": "policy"},
+        "grpo-watched": {**groups, **watched, "type": "grpo", "beta": 0.0},
+        "ppo": ppo,
+        "ppo-watched": {**ppo, **watched},
     }
 
 

@@ -1,108 +1,37 @@
 """PPO under a monitor: observations, the alarm, the best weights, and what a killed run remembers."""
 
 import json
-from collections.abc import Generator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 import torch
 
-from solon.records import Message, Prompt
+from tests.unit.trainer.watched import events_of, watched
+from tests.unit.trainer.watched import url as url
 from trainer import checkpoint
 from trainer.config import PPOConfig
-from trainer.data import Sample, write_samples
 from trainer.monitor.summary import read_observations, read_summary
-from trainer.runs import ppo
 
 torch.set_num_threads(1)
 
 
-class _Scorer(BaseHTTPRequestHandler):
-    """The reward is the share of even characters; the held-out judge prefers what has fewer of them."""
-
-    def do_POST(self) -> None:
-        """One answer."""
-        asked: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        even = [_even(item["completion"]["text"]) for item in asked["items"]]
-        if asked["reward"] == "judge":
-            others = [_even(item["against"]["text"]) for item in asked["items"]]
-            scores: list[Any] = [0.5 + 0.5 * (b - a) for a, b in zip(even, others, strict=True)]
-            scores[0] = "failed"
-        else:
-            scores = [float("sorry" in item["completion"]["text"]) for item in asked["items"]]
-            scores = even if asked["reward"] == "even" else scores
-        body = json.dumps({"scores": scores}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing."""
-
-
-def _even(text: str) -> float:
-    return sum(ord(c) % 2 == 0 for c in text) / max(1, len(text))
-
-
-@pytest.fixture(scope="module")
-def url() -> Generator[str]:
-    server = HTTPServer(("127.0.0.1", 0), _Scorer)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
 @pytest.fixture
 def make(chat_model: Path, url: str, tmp_path: Path) -> Any:
-    rows = [
-        Prompt(id=f"{i}", messages=(Message(role="user", content=f"{i}?"),), metadata={"benign": i % 2 == 0})
-        for i in range(6)
-    ]
-    prompts, text = tmp_path / "prompts.jsonl", tmp_path / "text.jsonl"
-    prompts.write_text("".join(row.model_dump_json() + "\n" for row in rows))
-    write_samples(text, [Sample(prompt=rows[0], completion={"text": "It is.", "finish_reason": "stop"})])  # pyright: ignore[reportArgumentType]
-    tasks = tmp_path / "tasks.jsonl"
-    tasks.write_text(rows[0].model_copy(update={"metadata": {"answer": "never said"}}).model_dump_json() + "\n")
-
-    def service(name: str) -> dict[str, Any]:
-        return {"type": "service", "url": url, "name": name}
-
     def config(out: str, monitor: dict[str, Any], **settings: Any) -> PPOConfig:
-        watched = {"prompts": prompts, "every": 1, "judge": service("judge"), "refusals": service("refusals")}
         values: dict[str, Any] = {
             "steps": 6, "episodes": 16, "minibatch": 8, "micro_batch": 24, "max_tokens": 8, "max_length": 64,
             "learning_rate": 1e-2, "critic": "policy", "kl": {"beta": 0.0}, "missing_eos_penalty": 0.0,
         }  # fmt: skip
-        return PPOConfig.model_validate(
-            {"type": "ppo", "model": chat_model, "prompts": prompts, "output": tmp_path / out, **values, **settings}
-            | {"rewards": [service("even")], "monitor": watched | {"text": text, "tasks": tasks} | monitor}
-        )
+        values |= {"type": "ppo", "model": chat_model, "output": tmp_path / out, **settings}
+        return PPOConfig.model_validate(values | watched(tmp_path, url, monitor))
 
     return config
 
 
-def _run(config: PPOConfig, stop_at: int | None = None) -> list[dict[str, Any]]:
-    events: list[dict[str, Any]] = []
-
-    def emit(event: str, **fields: Any) -> None:
-        events.append({"event": event, **fields})
-        if event == "progress" and fields["step"] == stop_at:
-            raise KeyboardInterrupt
-
-    ppo.run(config, emit)
-    return events
-
-
 def test_a_hacked_run_is_stopped_and_its_best_weights_are_published(make: Any, chat_model: Path):
     config = make("out", {"samples": 4}, steps=12)
-    events = _run(config)
+    events = events_of(config)
     done, out = events[-1], config.output
     assert done["ended_by"] == "alarm"
     assert "the reward is being hacked" in done["monitor"]["alarm"]["message"]
@@ -130,7 +59,7 @@ def test_a_hacked_run_is_stopped_and_its_best_weights_are_published(make: Any, c
 
 def test_what_is_watched_besides_gold_is_measured(make: Any):
     config = make("out", {"stop": False, "publish": "last", "every": 2}, steps=3)
-    _run(config)
+    events_of(config)
     seen = read_observations(config.output)
     assert [each.step for each in seen] == [0, 2, 3]
     first, last = seen[0], seen[-1]
@@ -149,10 +78,10 @@ def test_a_watched_run_that_was_killed_ends_as_if_it_had_not_been(make: Any, tmp
         make("whole", {"every": 2}, steps=4),
         make("again", {"every": 2}, steps=4, state=tmp_path / "state", save_every=2),
     )
-    _run(whole)
+    events_of(whole)
     with pytest.raises(KeyboardInterrupt):
-        _run(again, stop_at=3)
-    _run(again)
+        events_of(again, stop_at=3)
+    events_of(again)
     lines = [
         [each.model_copy(update={"seconds": 0.0}) for each in read_observations(config.output)]
         for config in (whole, again)
