@@ -8,6 +8,7 @@ from torch import Tensor
 from solon.errors import TrainingFailed
 
 _LEAST_MOVE = 1e-4  # nats per token: an adapter that changes less is told from rounding by nobody
+_MOST_ERROR = 0.1  # of a slope that is judged; larger ones say little, and few episodes tell them badly
 _SURE = 4.0  # standard errors
 
 
@@ -37,8 +38,8 @@ def mismatch(served: Tensor, own: Tensor, reference: Tensor, mask: Tensor) -> di
 
 def require_likeness(found: dict[str, float], most: float, model: str) -> None:
     """Raise TrainingFailed where the numbers of `mismatch` say that the server samples from another policy."""
-    slope = found.get("rollout_adapter", 1.0)
-    if slope + _SURE * found.get("rollout_adapter_error", 0.0) < 0.5:
+    slope, error = found.get("rollout_adapter", 1.0), found.get("rollout_adapter_error", 0.0)
+    if error <= _MOST_ERROR and slope + _SURE * error < 0.5:
         raise TrainingFailed(
             f"model {model!r} took the adapter and does not use it: {slope:z.0%} of its effect is in what it samples",
             remedy="see in the server's log whether it supports adapters of this architecture",

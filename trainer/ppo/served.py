@@ -11,6 +11,7 @@ does not answer or answers otherwise raises ends the run, which goes on from its
 import asyncio
 import hashlib
 import os
+import platform
 import secrets
 import shutil
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from solon.egress import guarded
 from solon.endpoint import Endpoint, RetryPolicy
@@ -32,6 +33,7 @@ from trainer.language_model import LanguageModel
 from trainer.sampling import Generation, Request
 
 _ONCE = RetryPolicy(budget_s=0.01)  # over before a second attempt could begin
+_GOODBYE_S = 5.0
 
 
 class _Logprobs(BaseModel):
@@ -45,7 +47,7 @@ class _Choice(BaseModel):
 
 
 class _Answer(BaseModel):
-    choices: list[_Choice]
+    choices: list[_Choice] = Field(min_length=1, max_length=1)
 
 
 class Served:
@@ -58,7 +60,8 @@ class Served:
         output: of the training; what an earlier try at the same one left with the server is known by it.
         """
         self._server, self._model, self._save = server, model, save
-        self._prefix = f"solon-{hashlib.sha256(str(output.absolute()).encode()).hexdigest()[:12]}-"
+        training = f"{platform.node()}:{output.absolute()}"
+        self._prefix = f"solon-{hashlib.sha256(training.encode()).hexdigest()[:12]}-"
         self._name = ""
 
     def __enter__(self) -> Self:
@@ -123,7 +126,7 @@ class Served:
                 shutil.rmtree(path)
 
     async def _unload(self, name: str) -> None:
-        endpoint = self._endpoint(_ONCE)
+        endpoint = self._endpoint(_ONCE, _GOODBYE_S)
         try:
             await endpoint.post(endpoint.below("unload_lora_adapter"), {"lora_name": name})
         finally:
@@ -139,15 +142,21 @@ class Served:
     async def _one(self, endpoint: Endpoint, request: Request) -> Generation:
         body = await endpoint.post(endpoint.below("completions"), self._body(request))
         try:
-            (choice,) = _Answer.model_validate_json(body).choices
+            choice = _Answer.model_validate_json(body).choices[0]
         except ValidationError as error:
-            raise self._other(f"no token ids or log-probabilities ({error.errors()[0]['loc']})") from error
-        tokens, ends = choice.token_ids, self._model.end_tokens
+            where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "the body"
+            raise self._other(f"something else than one completion in tokens: see {where}") from error
+        return self._generation(choice, request)
+
+    def _generation(self, choice: _Choice, request: Request) -> Generation:
+        tokens = choice.token_ids
         if choice.prompt_token_ids != list(request.prompt):
             raise self._other("a completion of another prompt than it was sent")
         if not tokens or len(choice.logprobs.token_logprobs) != len(tokens):
             raise self._other("no log-probability for each token")
-        done = tokens[-1] in ends
+        if max(tokens) >= self._model.vocabulary:
+            raise self._other("tokens that the policy does not have")
+        done = tokens[-1] in self._model.end_tokens
         if not done and len(tokens) != request.sampling.max_tokens:
             raise self._other(f"a completion that stops after {len(tokens)} tokens, without an end token of the policy")
         text = self._model.decode(tokens[:-1] if done else tokens, after=request.prompt)
@@ -181,7 +190,7 @@ class Served:
             remedy="serve the model that the training begins with by vLLM 0.32 or newer",
         )
 
-    def _endpoint(self, retry: RetryPolicy | None = None) -> Endpoint:
+    def _endpoint(self, retry: RetryPolicy | None = None, timeout_s: float | None = None) -> Endpoint:
         server = self._server
         key = os.environ.get(server.api_key_env) if server.api_key_env is not None else None
         if server.api_key_env is not None and not key:
@@ -189,5 +198,5 @@ class Served:
                 f"the key in ${server.api_key_env} is not set", remedy=f"export {server.api_key_env}=..."
             )
         transport = guarded(server.model, server.endpoint, allow_private=server.allow_private)
-        limits = (server.max_concurrency, server.timeout_s)
+        limits = (server.max_concurrency, timeout_s or server.timeout_s)
         return Endpoint(server.model, server.endpoint, key, *limits, retry or RetryPolicy(), transport)

@@ -79,6 +79,9 @@ class FakeVLLM:
         (done,) = Sampler(model, max_rows=1).sample([Request(tuple(body["prompt"]), sampling)])
         self.bodies.append(body)
         self.answered.append((body["model"], tuple(body["prompt"]), done))
+        return JSONResponse(self._answer(body, done))
+
+    def _answer(self, body: dict[str, Any], done: Generation) -> dict[str, Any]:
         choice = {
             "index": 0,
             "text": done.text,
@@ -87,7 +90,7 @@ class FakeVLLM:
             "prompt_token_ids": body["prompt"] if body["return_token_ids"] else None,
             "logprobs": {"token_logprobs": [each.logprob for each in done.logprobs], "tokens": []},
         }
-        return JSONResponse({"id": "cmpl-1", "object": "text_completion", "model": body["model"], "choices": [choice]})
+        return {"id": "cmpl-1", "object": "text_completion", "model": body["model"], "choices": [choice]}
 
 
 def _error(code: int, message: str) -> JSONResponse:

@@ -223,7 +223,7 @@ def test_a_run_whose_server_went_away_goes_on_with_another_one(
         if event == "progress" and fields["step"] == 2:
             fake.refuses = [503] * 99
 
-    with pytest.raises(ModelUnavailable, match=r"model 'fake' cannot be reached|model 'fake' is overloaded"):
+    with pytest.raises(ModelUnavailable, match=r"'fake' (cannot be reached|is overloaded)"):
         ppo.run(config("again", **values), emit)
     other = FakeVLLM(chat_model)
     with running(other) as url:
@@ -313,20 +313,48 @@ def test_rollouts_need_adapters(config: Any):
 
 def test_the_slope_tells_how_much_of_the_adapter_a_server_uses():
     generator = torch.Generator().manual_seed(0)
-    reference = -torch.rand(32, 20, generator=generator)
-    own = reference + 0.01 * torch.randn(32, 20, generator=generator)
-    mask = torch.rand(32, 20, generator=generator) < 0.8
-    rounding = 0.02 * torch.randn(32, 20, generator=generator)
+    reference = -torch.rand(128, 20, generator=generator)
+    own = reference + 0.01 * torch.randn(128, 20, generator=generator)
+    mask = torch.rand(128, 20, generator=generator) < 0.8
+    rounding = 0.02 * torch.randn(128, 20, generator=generator)
     for part in (0.0, 0.5, 1.0):
         served = torch.where(mask, reference + part * (own - reference) + rounding, 99.0)
         found = mismatch(served, own, reference, mask)
         assert found["rollout_adapter"] == pytest.approx(part, abs=4 * found["rollout_adapter_error"])
-        assert found["rollout_adapter_error"] < 0.12
+        assert found["rollout_adapter_error"] < 0.06
         if part == 0.0:
             with pytest.raises(TrainingFailed, match="does not use it"):
                 require_likeness(found, 0.2, "m")
         else:
             require_likeness(found, 0.2, "m")
+
+
+def test_a_slope_that_rounding_hides_ends_no_run():
+    unsure = {"rollout_mismatch": 0.02, "rollout_adapter": -0.9, "rollout_adapter_error": 0.3}
+    require_likeness(unsure, 0.2, "m")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"choices": []}, "something else than one completion in tokens: see choices"),
+        ({"token_ids": None}, "see choices.0.token_ids"),
+        ({"prompt_token_ids": [1, 2]}, "of another prompt"),
+        ({"token_ids": [7, 8]}, "no log-probability for each token"),
+        ({"token_ids": [100_000]}, "tokens that the policy does not have"),
+        ({"token_ids": [7]}, "stops after 1 tokens, without an end token"),
+    ],
+)
+def test_an_answer_that_cannot_be_learnt_from_is_refused_with_the_reason(
+    config: Any, fake: FakeVLLM, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], says: str
+):
+    choice = {"token_ids": [7], "prompt_token_ids": [5, 6], "logprobs": {"token_logprobs": [-1.0]}}
+    monkeypatch.setattr(fake, "_answer", lambda *_: {"choices": [choice | change]} | change)
+    run = Parts(config())
+    with run.served:
+        run.served.renew(0)
+        with pytest.raises(TrainingFailed, match=says):
+            run.served.sample([run.rollouts._request(0, 0, [5, 6])])
 
 
 def test_nothing_is_said_of_an_adapter_that_changes_nothing():
