@@ -66,7 +66,7 @@ def recipe_file(folder: Path) -> Path:
 
 
 def test_the_service_answers_and_documents_itself(server: Server):
-    with httpx2.Client(base_url=server.url) as client:
+    with httpx2.Client(base_url=server.url, timeout=60) as client:
         assert client.get("/livez").json() == {"status": "ok"}
         assert client.get("/readyz").status_code == 200
         assert {"starter", "starter-judge"} <= {model["id"] for model in client.get("/v1/models").json()["data"]}
@@ -96,7 +96,7 @@ def test_a_job_on_the_service_ends_with_the_error_of_its_process(server: Server)
 
 def test_a_preference_that_cannot_be_judged_is_a_problem(server: Server):
     body = {"constitution": "civic", "judge": "absent", "prompts": [{"prompt": "Hi", "completions": ["a", "b"]}]}
-    answer = httpx2.post(f"{server.url}/v1/preferences", json=body)
+    answer = httpx2.post(f"{server.url}/v1/preferences", json=body, timeout=60)
     assert (answer.status_code, answer.headers["Content-Type"]) == (404, "application/problem+json")
 
 
@@ -107,7 +107,7 @@ def test_rules_label_pairs_over_http_without_any_model(server: Server):
         "response_b": "A scary monster came and the cat was afraid and hurt and",
     }
     body = {"constitution": "stories", "prompts": [row]}
-    answer = httpx2.post(f"{server.url}/v1/preferences", json=body)
+    answer = httpx2.post(f"{server.url}/v1/preferences", json=body, timeout=60)
     (pair,) = answer.json()["data"]
     assert (answer.status_code, pair["status"]) == (200, "ok")
     assert pair[pair["chosen"]]["text"] == row["response_a"]
