@@ -245,12 +245,15 @@ class Executor:
         ]
 
     def reconcile(self, durable: Durable) -> None:
-        """Jobs whose workflow came to nothing are failed, and of those that are to stop nothing waits in a queue."""
+        """Of jobs that are to stop nothing waits in a queue; one whose workflow came to nothing has stopped.
+
+        That is a failure only where nobody asked for it. A process that is left ends with its lease.
+        """
         for job in self._runs.at_work():
             if job.status in ASKED_TO_STOP:
                 durable.withdraw(job.id, job.run)
             if durable.over(job.id, job.run):
-                self._runs.settle(job.id, job.run, "failed", dict(_NOTHING))
+                self._runs.settle(job.id, job.run, "stopped", dict(_NOTHING))
 
 
 _STUBBORN: Final[dict[str, Any]] = {

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from api.durable import Durable, Executor
 from api.following import Following, Outcome, StepOfRun
 from api.launching import Launch, Task
 from api.lifecycle import Wish
@@ -47,6 +48,7 @@ class Scene:
         overrides = [f"artifacts={folder / 'artifacts'}", "jobs.attempts=2", "jobs.backoff_s=0.001"]
         self.settings = Settings.load(overrides=overrides, environment={})
         engine = open_database(f"sqlite:///{folder / 'x.db'}")
+        self.engine = engine
         self.store, self.runs, self.script = JobStore(engine, NoQueue()), RunStore(engine), Script()
         self.job = self.store.create({"name": "x", "steps": [{"type": "label"}]}, max_queued=9).id
         self.runs.begin(self.job, 1)
@@ -154,3 +156,25 @@ def test_a_launcher_that_fails_is_asked_again(scene: Scene, monkeypatch: pytest.
             follower.tick()
     assert follower.tick() is None
     assert scene.script.began == [1]
+
+
+@pytest.mark.parametrize(("wish", "status"), [(None, "failed"), (Wish.PAUSE, "paused"), (Wish.CANCEL, "cancelled")])
+def test_a_run_that_nobody_will_go_on_with_has_stopped_and_has_failed_only_where_nobody_asked(
+    scene: Scene, wish: Wish | None, status: str
+):
+    class Nobody(Durable):
+        """A queue from which the run was withdrawn."""
+
+        def withdraw(self, job_id: str, run: int) -> None:
+            """Done before."""
+
+        def over(self, job_id: str, run: int) -> bool:
+            """Nobody has it."""
+            return True
+
+    if wish is not None:
+        scene.store.wish(scene.job, wish)
+    Executor(scene.engine, scene.settings, "worker-1").reconcile(Nobody(scene.engine))
+    job = scene.store.get(scene.job)
+    assert job.status == status
+    assert (job.error is not None) is (status == "failed")
