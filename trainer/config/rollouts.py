@@ -12,7 +12,7 @@ class Likeness(Strict):
 
     max_mismatch: Positive = 0.2
     """Nats, the mean over tokens of |ln p of the server - ln p of the policy|; beyond, the run fails. bfloat16 makes
-    some hundredths of it, another model's weights make more than one."""
+    some of it, another model's weights make far more."""
 
 
 class RolloutServer(Likeness):
