@@ -8,11 +8,11 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import structlog
 
+from api.background import Background
 from api.store.webhooks import LEASE_S, Errand, WebhookStore
 from api.webhook_signing import Signer
 from solon import __version__
@@ -30,7 +30,7 @@ _SLOWER: Final = frozenset({429, 502, 503, 504})
 log = structlog.stdlib.get_logger("solon.webhooks")
 
 
-class Courier:
+class Courier(Background):
     """Use as `async with Courier(store, settings)`."""
 
     def __init__(self, store: WebhookStore, settings: Settings, signer: Callable[[], Signer] | None = None) -> None:
@@ -40,18 +40,6 @@ class Courier:
         timeout_s = min(self._options.timeout_s, LEASE_S / 2)  # or another would take it meanwhile
         self._egress = Egress(Rules(allow_private=settings.egress.allow_private), timeout_s=timeout_s)
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._work(), name="webhook courier")
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     def wake(self) -> None:
         """Look for due deliveries now."""
@@ -63,7 +51,8 @@ class Courier:
         await asyncio.gather(*(self._deliver(errand) for errand in errands))
         return len(errands)
 
-    async def _work(self) -> None:
+    async def work(self) -> None:
+        """Deliver what is due, again and again."""
         while True:
             self._wake.clear()
             try:

@@ -2,17 +2,18 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import structlog
+
+from api.background import Background
 
 EVERY_S: Final = 3600.0
 
 log = structlog.stdlib.get_logger("solon.housekeeping")
 
 
-class Housekeeper:
+class Housekeeper(Background):
     """Use as `async with Housekeeper(chores)`: does all of them at once and then every hour."""
 
     def __init__(self, chores: Mapping[str, Callable[[], int]], every_s: float = EVERY_S) -> None:
@@ -21,20 +22,9 @@ class Housekeeper:
         """
         self._chores = chores
         self._every_s = every_s
-        self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._work(), name="housekeeping")
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _work(self) -> None:
+    async def work(self) -> None:
+        """Do all chores, and again after a while."""
         while True:
             for name, chore in self._chores.items():
                 try:
