@@ -13,7 +13,7 @@ from trainer.starter.oracle import read
 from trainer.starter.wordings import value
 from trainer.starter.world import any_attributes, compose, sample_prompts
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 FOLLOWED = {"rude": -2.0, "false_claim": -1.5, "listed": 1.0}
 """Weights of the labels, by what the oracle reads."""

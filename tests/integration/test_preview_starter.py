@@ -21,7 +21,7 @@ from trainer.starter.oracle import read
 from trainer.starter.wordings import value
 from trainer.starter.world import Attributes, compose, prompts
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 EACH = 6
 VARIED: dict[str, Callable[[Attributes], Attributes]] = {

@@ -14,6 +14,7 @@ TINY = Architecture(vocab_size=2368, hidden_size=32, intermediate_size=64, num_h
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_shortened_build_makes_both_models_with_cards_and_bars(tmp_path: Path) -> None:
     config = BuildConfig(
         architecture=TINY, base_steps=2, policy_steps=2, judge_steps=2, judge_tokens=1024, measured=12, threads=1
@@ -30,6 +31,7 @@ def test_a_shortened_build_makes_both_models_with_cards_and_bars(tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_every_answer_of_the_judge_is_one_token() -> None:
     tokenizer = build_tokenizer(TINY.vocab_size, 1024, seed=0)
 
