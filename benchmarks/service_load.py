@@ -173,7 +173,7 @@ def throughput(options: argparse.Namespace) -> None:
     """Alternating rounds of both sides at each number in flight."""
     for in_flight in options.in_flight:
         with tempfile.TemporaryDirectory() as place, judge(), service(Path(place), in_flight) as pid:
-            posts = max(2, in_flight // 4)
+            posts = max(4, in_flight // 4)
             asyncio.run(through_service(posts, 2.0))  # warm
             rates: list[tuple[float, float]] = []
             used, labelled = processor_s(pid), 0
