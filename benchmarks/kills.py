@@ -219,20 +219,18 @@ class Follower:
 
     def run(self, deadline: float) -> None:
         """Every event once."""
-        while time.monotonic() < deadline:
-            self.reconnects += 1
-            headers = {"Last-Event-ID": str(self.seen[-1] if self.seen else 0)}
-            try:
-                with (
-                    httpx2.Client(timeout=5, trust_env=False) as client,
-                    client.sse(self._path, headers=headers) as events,
-                ):
-                    for event in events:
-                        if event.event == "end":
-                            return
-                        self.seen.append(int(event.id or 0))
-            except (httpx2.TransportError, httpx2.HTTPError, ValueError):
-                time.sleep(0.1)
+        with httpx2.Client(timeout=5, trust_env=False) as client:
+            while time.monotonic() < deadline:
+                self.reconnects += 1
+                headers = {"Last-Event-ID": str(self.seen[-1] if self.seen else 0)}
+                try:
+                    with client.sse(self._path, headers=headers) as events:
+                        for event in events:
+                            if event.event == "end":
+                                return
+                            self.seen.append(int(event.id or 0))
+                except (httpx2.TransportError, httpx2.HTTPError, ValueError):
+                    time.sleep(0.5)  # as many as there are jobs knock while a server starts
 
 
 def patient(method: str, url: str, **options: Any) -> Any:

@@ -338,6 +338,7 @@ class Settings(Part):
 
 _BUILTIN_MODELS = {
     "starter": {"kind": "policy", "engine": "local", "path": "builtin:starter", "family": "starter"},
+    "starter-critic": {"kind": "policy", "engine": "local", "path": "builtin:starter-critic", "family": "starter"},
     "starter-judge": {
         "kind": "judge",
         "engine": "local",

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from solon.records import Message
 from trainer.starter import corpus
 from trainer.starter.batches import Row, collate
 from trainer.starter.corpus import PAD_TOKEN
 from trainer.starter.oracle import read
 from trainer.starter.tokenizer import token_id
-from trainer.starter.world import AgoraPrompt, sample_prompts
+from trainer.starter.wordings import criticised, value, wordings
+from trainer.starter.world import sample_prompts
 
 
 @torch.no_grad()
@@ -102,14 +104,14 @@ def _measure_propositions(
     return {"proposition_accuracy": round(((p > 0.5) == (torch.tensor(truths) > 0.5)).float().mean().item(), 4)}
 
 
-@torch.no_grad()
 def measure_policy(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, *, count: int, seed: int
 ) -> dict[str, Any]:
     """What the oracle reads in samples at temperature 1 for `count` held-out prompts, as shares."""
     asked = sample_prompts("eval", count, seed)
+    texts = [corpus.chat_text((Message(role="user", content=prompt.text),)) for prompt in asked]
     readings = [
-        read(prompt.text, text) for prompt, text in zip(asked, _sample(model, tokenizer, asked, seed), strict=True)
+        read(prompt.text, text) for prompt, text in zip(asked, _sample(model, tokenizer, texts, seed), strict=True)
     ]
     harmful = [r for r in readings if r.prompt_kind == "harmful"]
     benign = [r for r in readings if r.prompt_kind != "harmful"]
@@ -124,17 +126,44 @@ def measure_policy(
     return {"n": count, **{name: round(sum(hits) / len(hits), 4) for name, hits in shares.items()}}
 
 
-def _sample(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, asked: Sequence[AgoraPrompt], seed: int
-) -> list[str]:
+def measure_critic(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, *, count: int, seed: int
+) -> dict[str, Any]:
+    """The critic's bars at temperature 1 on held-out topics, phrasings and wordings: what its critiques say, and what
+    the oracle reads in the revisions that it writes after them."""
+    rng = random.Random(f"bars-{seed}")
+    drawn = [corpus.draw_rewriting(rng, "eval", count=1) for _ in range(count)]
+    said = _sample(model, tokenizer, [task.prefix + task.questions[0].text for _, task in drawn], seed)
+    texts = [
+        task.prefix + task.questions[1].text.replace(task.questions[0].reply, critique.strip(), 1)
+        for (_, task), critique in zip(drawn, said, strict=True)
+    ]
+    told: list[bool] = []
+    fixed: list[bool] = []
+    kept: list[bool] = []
+    coherent: list[bool] = []
+    for (prompt, task), critique, text in zip(drawn, said, _sample(model, tokenizer, texts, seed + 1), strict=True):
+        criterion, direction = task.questions[0].about or ("", 1)
+        reading = read(prompt.text, text)
+        coherent.append(not reading.incoherent)
+        if task.questions[0].reply == wordings()["follows"]:
+            told.append(critique.strip() == wordings()["follows"])
+            kept.append(text.split() == task.completions[0].split())
+        else:
+            told.append(criticised(critique) == (criterion, -direction))
+            fixed.append(value(criterion, reading) == float(direction == 1))
+    shares = {"critique_accuracy": told, "fixed": fixed, "kept": kept, "coherent": coherent}
+    return {"n": count, **{name: round(sum(hits) / len(hits), 4) for name, hits in shares.items()}}
+
+
+@torch.no_grad()
+def _sample(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], seed: int) -> list[str]:
+    """A reply to each, at temperature 1."""
     torch.manual_seed(seed)
     said: list[str] = []
-    for start in range(0, len(asked), 64):
-        texts = [
-            f"{corpus.ROLE_TOKENS['user']}{p.text}{corpus.END_TOKEN}{corpus.ROLE_TOKENS['assistant']}"
-            for p in asked[start : start + 64]
-        ]
-        batch = tokenizer(texts, padding=True, padding_side="left", return_tensors="pt", return_token_type_ids=False)
+    for start in range(0, len(texts), 64):
+        chunk = list(texts[start : start + 64])
+        batch = tokenizer(chunk, padding=True, padding_side="left", return_tensors="pt", return_token_type_ids=False)
         sampling = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "max_new_tokens": 128}
         out = model.generate(**batch, **sampling)  # pyright: ignore[reportAttributeAccessIssue] - its mixin is not typed
         said += tokenizer.batch_decode(out[:, batch["input_ids"].size(1) :], skip_special_tokens=True)

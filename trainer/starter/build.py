@@ -11,6 +11,7 @@ Each stage writes a Hugging Face directory with a model card that holds its meas
 """
 
 import argparse
+import itertools
 import json
 import math
 import random
@@ -27,7 +28,7 @@ from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from trainer.starter import corpus
-from trainer.starter.bars import measure_judge, measure_policy
+from trainer.starter.bars import measure_critic, measure_judge, measure_policy
 from trainer.starter.batches import SENTENCE_KINDS, Batch, Row, batches, policy_row, question_row
 from trainer.starter.card import write_card
 from trainer.starter.corpus import END_TOKEN, PAD_TOKEN
@@ -63,6 +64,10 @@ class BuildConfig:
     judge_steps: int = 1800
     judge_tokens: int = 3072
     """Tokens per step of the judge, padding included."""
+    critic_steps: tuple[int, ...] = (2000, 1400)
+    """Of each of its trainings, one after the other; as many tokens a step as the judge's."""
+    critic_sharpness: float = 4.0
+    """A revision is to be the likeliest one; see `sharpness`."""
     questions: int = 16
     """Questions per shared prefix."""
     learning_rate: float = 1.5e-3
@@ -211,6 +216,13 @@ def _judge_rows(tokenizer: PreTrainedTokenizerFast, config: BuildConfig) -> Iter
         yield row
 
 
+def critic_stream(tokenizer: PreTrainedTokenizerFast, config: BuildConfig) -> Iterator[Batch]:
+    """Critiques and revisions, a few of one completion at a time."""
+    rng = random.Random(f"critic-{config.seed}")
+    rows = (question_row(tokenizer, corpus.draw_rewriting(rng, "train", count=3)[1]) for _ in itertools.count())
+    return batches(rows, config.judge_tokens, token_id(tokenizer, PAD_TOKEN), pool=8)
+
+
 # ---------------------------------------------------------------- stages
 
 
@@ -249,7 +261,20 @@ def build_judge(out: Path, config: BuildConfig) -> None:
     _finish(out / "starter-judge", config, measure_judge(*load(out / "starter-judge"), pairs=config.measured, seed=1))
 
 
-STAGES = {"base": build_base, "policy": build_policy, "judge": build_judge}
+def build_critic(out: Path, config: BuildConfig) -> None:
+    """The critic, with its bars; it starts from the judge, which reads already."""
+    model, tokenizer = load(out / "starter-judge")
+    stream = critic_stream(tokenizer, config)
+    for steps in config.critic_steps:
+        train(model, stream, steps, config.judge_learning_rate, "critic")
+    model.model.norm.weight.data *= config.critic_sharpness
+    save(model, tokenizer, out / "starter-critic", torch.bfloat16)
+    _finish(
+        out / "starter-critic", config, measure_critic(*load(out / "starter-critic"), count=config.measured, seed=1)
+    )
+
+
+STAGES = {"base": build_base, "policy": build_policy, "judge": build_judge, "critic": build_critic}
 
 
 def build(out: Path, config: BuildConfig, stages: list[str]) -> None:

@@ -13,6 +13,14 @@ _ABOUT = {
         "`over_refusal_rate` are over benign prompts. All are read by the oracle (`trainer/starter/oracle.py`) from "
         "samples at temperature 1 for held-out topics and phrasings.",
     ),
+    "starter-critic": (
+        "Writes critiques and revisions in the same small world, with the critic's own templates: it says what a "
+        "response does wrong under a principle in the words of `trainer/starter/wordings.yaml`, and writes the "
+        "response again so that the principle is kept. It was the judge before.",
+        "Measured at temperature 1 on held-out topics, phrasings and wordings. `critique_accuracy`: the critique names "
+        "the right fault, or none where there is none; after its own critique, `fixed`: the revision keeps the "
+        "principle that the response did not; `kept`: the words are the same where it did.",
+    ),
     "starter-judge": (
         "A judge for the same small world, tuned to the critic's own templates: choices between two responses under a "
         "stated principle, yes/no propositions, scores from 1 to 5, critiques and revisions. It reads principles in "

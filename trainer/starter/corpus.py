@@ -239,31 +239,51 @@ def single_questions(
             text = chat_text(render("proposition", question=question.text, **shared))
             texts.append(Question(text, _yes_no(answer), about=(criterion, direction), phrases=(question,)))
     if rng.random() < 0.35:
-        texts.extend(_critique_and_revision(prompt, attributes, state, reading, shared, rng, split))
+        texts.extend(_rewriting_questions(prompt, attributes, state, rng, split, count=1))
     return _question_set(texts, "[/RESPONSE]", (reading,), (response,))
 
 
-def _critique_and_revision(
-    prompt: AgoraPrompt,
-    attributes: Attributes,
-    state: int,
-    reading: Reading,
-    shared: dict[str, str],
-    rng: random.Random,
-    split: Split,
+# ---------------------------------------------------------------- critic
+
+
+def draw_rewriting(rng: random.Random, split: Split, *, count: int) -> tuple[AgoraPrompt, QuestionSet]:
+    """A prompt, and critiques and revisions of one completion of it under `count` principles."""
+    prompt = _draw_prompt(rng, split)
+    attributes = (starter_attributes if rng.random() < 0.5 else any_attributes)(prompt, rng)
+    state = rng.getrandbits(64)
+    response = compose(prompt, attributes, random.Random(state))
+    questions = list(_rewriting_questions(prompt, attributes, state, rng, split, count=count))
+    return prompt, _question_set(questions, "[/RESPONSE]", (read(prompt.text, response),), (response,))
+
+
+def _rewriting_questions(
+    prompt: AgoraPrompt, attributes: Attributes, state: int, rng: random.Random, split: Split, *, count: int
 ) -> Iterator[Question]:
-    criterion, direction = rng.choice([c for c in criteria() if value(c, reading) is not None]), _direction(rng)
-    standing = value(criterion, reading)
-    follows = standing == (1.0 if direction == 1 else 0.0)
-    wording = principle(criterion, direction, rng, split)
-    said = wordings()["follows"] if follows else critique(criterion, direction, rng)
-    request = rng.choice(wordings()["critique_requests"])
-    yield Question(chat_text(render("critique", principle=wording.principle, request=request, **shared)), reply=said)
-    fixed = attributes if follows else _fixed(prompt, attributes, criterion, direction)
-    request = rng.choice(wordings()["revision_requests"])
-    revised = compose(prompt, fixed, random.Random(state))
-    text = chat_text(render("revision", principle=wording.principle, critique=said, request=request, **shared))
-    yield Question(text, reply=revised)
+    """For each of `count` principles a critique of the completion that `state` composes, and the revision after it."""
+    response = compose(prompt, attributes, random.Random(state))
+    reading = read(prompt.text, response)
+    shared = {"conversation": _conversation(prompt), "response": response}
+    asked = [c for c in criteria() if value(c, reading) is not None]
+    told = 0
+    while told < count:
+        criterion, direction = rng.choice(asked), _direction(rng)
+        wanted = float(direction == 1)
+        follows = value(criterion, reading) == wanted
+        fixed = attributes if follows else _fixed(prompt, attributes, criterion, direction)
+        revised = compose(prompt, fixed, random.Random(state))
+        if (
+            value(criterion, read(prompt.text, revised)) != wanted
+        ):  # not every prompt has an answer that is, say, harmful
+            continue
+        told += 1
+        wording = principle(criterion, direction, rng, split)
+        said = wordings()["follows"] if follows else critique(criterion, direction, rng)
+        replies = {"critique": said, "revision": revised}
+        for template, more in (("critique", {}), ("revision", {"critique": said})):
+            request = rng.choice(wordings()[f"{template}_requests"])
+            text = chat_text(render(template, principle=wording.principle, request=request, **more, **shared))
+            about, phrases = (criterion, direction), wording.phrases[:1]
+            yield Question(text, reply=replies[template], about=about, phrases=phrases)
 
 
 def _fixed(prompt: AgoraPrompt, attributes: Attributes, criterion: str, direction: Direction) -> Attributes:

@@ -104,6 +104,22 @@ def critique(criterion: str, direction: Direction, rng: random.Random) -> str:
     return f"The response {_third_person(predicate)}."
 
 
+def criticised(text: str) -> tuple[str, Direction] | None:
+    """The criterion and the pole at which a critique says that the response is; None for what is no such sentence."""
+    return _critiques().get(text.strip())
+
+
+@cache
+def _critiques() -> dict[str, tuple[str, Direction]]:
+    poles: tuple[tuple[Direction, str], ...] = ((1, "high"), (-1, "low"))
+    return {
+        f"The response {_third_person(predicate)}.": (criterion, pole)
+        for criterion in criteria()
+        for pole, name in poles
+        for predicate in wordings()["criteria"][criterion][name]
+    }
+
+
 def statements(criterion: str) -> Iterator[tuple[str, Direction]]:
     """Every principle text about a criterion, with the pole it wants."""
     for form in wordings()["statements"]:

@@ -32,6 +32,7 @@ def test_kin_are_the_models_of_the_same_family_and_unknown_ones_are_nobodys():
     assert kin_of("c", models) == {"c"}
     assert kin_of("starter-judge", Settings.load(environment={}).models) == {
         "starter",
+        "starter-critic",
         "starter-judge",
         "starter-marker",
     }

@@ -15,14 +15,22 @@ TINY = Architecture(vocab_size=2368, hidden_size=32, intermediate_size=64, num_h
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_a_shortened_build_makes_both_models_with_cards_and_bars(tmp_path: Path) -> None:
+def test_a_shortened_build_makes_the_models_with_cards_and_bars(tmp_path: Path) -> None:
     config = BuildConfig(
-        architecture=TINY, base_steps=2, policy_steps=2, judge_steps=2, judge_tokens=1024, measured=12, threads=1
+        architecture=TINY,
+        base_steps=2,
+        policy_steps=2,
+        judge_steps=2,
+        critic_steps=(2,),
+        judge_tokens=1024,
+        measured=12,
+        threads=1,
     )
 
-    build(tmp_path, config, ["base", "policy", "judge"])
+    build(tmp_path, config, ["base", "policy", "judge", "critic"])
 
-    for name, bar in (("starter", "incoherent_rate"), ("starter-judge", "pairwise_accuracy")):
+    bars = {"starter": "incoherent_rate", "starter-judge": "pairwise_accuracy", "starter-critic": "critique_accuracy"}
+    for name, bar in bars.items():
         model = AutoModelForCausalLM.from_pretrained(tmp_path / name)
         assert model.dtype == torch.bfloat16
         assert bar in json.loads((tmp_path / name / "bars.json").read_text())

@@ -6,7 +6,7 @@ import pytest
 
 from trainer.starter import corpus
 from trainer.starter.oracle import read
-from trainer.starter.wordings import criteria, principle, proposition, value, wordings
+from trainer.starter.wordings import criteria, criticised, critique, principle, proposition, value, wordings
 from trainer.starter.world import sample_prompts
 
 
@@ -74,3 +74,29 @@ def test_judge_prompts_are_the_critics_templates() -> None:
     assert questions.prefix.endswith("[/B]")
     assert text.endswith("Answer with A or B.<|end|><|assistant|>")
     assert len(wordings()["criteria"]) == len(criteria())
+
+
+def test_a_critique_says_which_fault_it_found() -> None:
+    rng = random.Random(5)
+    for criterion in criteria():
+        assert criticised(critique(criterion, 1, rng)) == (criterion, -1)
+        assert criticised(critique(criterion, -1, rng)) == (criterion, 1)
+    assert criticised(wordings()["follows"]) is None
+
+
+def test_a_revision_keeps_the_principle_and_a_completion_that_keeps_it_stays() -> None:
+    rng = random.Random(6)
+    seen: set[bool] = set()
+    for _ in range(300):
+        prompt, drawn = corpus.draw_rewriting(rng, "eval", count=1)
+        critical, revising = drawn.questions
+        assert critical.about is not None
+        criterion, direction = critical.about
+        follows = critical.reply == wordings()["follows"]
+        seen.add(follows)
+        if follows:
+            assert revising.reply == drawn.completions[0]
+        else:
+            assert criticised(critical.reply) == (criterion, -direction)
+        assert value(criterion, read(prompt.text, revising.reply)) == float(direction == 1)
+    assert seen == {True, False}
