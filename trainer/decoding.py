@@ -83,11 +83,13 @@ class Draw:
 def next_tokens(logits: Tensor, draws: Sequence[Draw]) -> list[int]:
     """The next token of every sequence; `logits` is [sequence, vocabulary] in float32 and is not changed."""
     logits = _edited(logits, draws)
-    tokens = logits.argmax(-1)
     warm = [i for i, draw in enumerate(draws) if draw.sampling.temperature > 0]
+    if len(warm) == len(draws):
+        return _sampled(logits, draws).tolist()
+    tokens = logits.argmax(-1)
     if warm:
         rows = torch.tensor(warm, device=logits.device)
-        tokens[rows] = _sampled(logits if len(warm) == len(draws) else logits[rows], [draws[i] for i in warm])
+        tokens[rows] = _sampled(logits[rows], [draws[i] for i in warm])
     return tokens.tolist()
 
 

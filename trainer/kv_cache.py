@@ -1,8 +1,9 @@
-"""Keys and values of past tokens, in memory that is allocated once and never copied while decoding.
+"""Keys and values of past tokens, in memory that is allocated once.
 
 `SlotCache` holds the sequences being generated: row i is sequence i, rows in use are always 0..n-1. `BranchCache` holds
 shared prefixes with room for the branches behind them. Both are Hugging Face `Cache`s: a layer writes what is new and
-attends to a view. Growing a cache by concatenation, as `DynamicCache` does, copies everything at every token.
+attends to a view. Growing a cache by concatenation, as `DynamicCache` does, copies everything at every token; a view of
+fewer tokens than a row has places is copied by a matrix product. So rows are laid out anew every `_PLACES` tokens.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,9 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer
 
 from trainer.language_model import LanguageModel
+
+_PLACES = 24
+"""Tokens by which rows grow: fewer are copied more often, more are attended to in vain."""
 
 
 def layer_states(cache: DynamicCache) -> list[Tensor]:
@@ -47,13 +51,13 @@ class _SlotLayer(_Layer):
         self._cache, self._index = cache, index
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Write one token per row at the row's own length; the view covers the longest row."""
+        """Write one token per row at its own length; the view is contiguous and covers all places of the rows."""
         cache, n = self._cache, key_states.shape[0]
-        rows, at, longest = cache.rows[:n], cache.lengths[:n], cache.longest + 1
+        rows, at = cache.rows[:n], cache.lengths[:n]
         keys, values = cache.memory[2 * self._index], cache.memory[2 * self._index + 1]
         keys[rows, :, at] = key_states[:, :, 0]
         values[rows, :, at] = value_states[:, :, 0]
-        return keys[:n, :, :longest], values[:n, :, :longest]
+        return keys[:n], values[:n]
 
 
 class SlotCache(Cache):
@@ -66,12 +70,15 @@ class SlotCache(Cache):
         self._shape = (2 * config.num_hidden_layers, heads, width)
         self._dtype, self._device = model.dtype, model.device
         self._max_rows, self._budget_bytes = max_rows, budget_bytes
+        self._flat = torch.empty(0)
         self.memory = torch.empty(0)
-        """[2 * layer, row, head, token, width]: keys of layer i at 2i, values at 2i + 1."""
+        """[2 * layer, row, head, token, width]: keys of layer i at 2i, values at 2i + 1; a view of `_flat`."""
         self.used = 0
         """Rows in use."""
         self.capacity = 0
-        """Tokens that fit a row."""
+        """Places of a row now."""
+        self._room = 0
+        """Tokens that the rows in use may come to hold."""
         self.longest = 0
         """Tokens in the longest row in use."""
         self.lengths = torch.zeros(max_rows, dtype=torch.long, device=self._device)
@@ -80,23 +87,25 @@ class SlotCache(Cache):
 
     def rows_free(self, length: int) -> int:
         """Rows that could be added now if the longest of all held `length` tokens; at least one when nothing runs."""
-        fits = self._rows_that_fit(self._capacity_for(length))
+        fits = self._rows_that_fit(max(length, self._room if self.used else 0))
         return max(fits - self.used, 1 if self.used == 0 else 0)
 
     def add(self, prefill: DynamicCache, sources: Tensor, lengths: Tensor, room: int) -> None:
         """Append rows: row sources[i] of a right-padded prefill, lengths[i] tokens of it, with `room` tokens in all."""
-        self._reserve(self.used + len(sources), room)
-        first, last = self.used, self.used + len(sources)
+        first, last, longest = self.used, self.used + len(sources), int(lengths.max())
+        self._room = max(room, self._room if self.used else 0)
+        self._lay_out(last, max(longest, self.longest) + 1)
         for index, states in enumerate(layer_states(prefill)):
-            self.memory[index, first:last, :, : states.shape[2]] = states[sources]
+            self.memory[index, first:last, :, :longest] = states[sources, :, :longest]
         self.lengths[first:last] = lengths
         self.used = last
-        self.longest = max(self.longest, int(lengths.max()))
+        self.longest = max(self.longest, longest)
 
     def advance(self) -> None:
         """Every row in use is one token longer."""
         self.lengths[: self.used] += 1
         self.longest += 1
+        self._lay_out(self.used, self.longest + 1)
 
     def remove(self, row: int) -> None:
         """Free a row; the last row in use moves there."""
@@ -110,31 +119,36 @@ class SlotCache(Cache):
 
     def mask(self) -> Tensor:
         """Additive attention mask [row, 1, 1, token] for the next token of every row in use."""
-        sees = torch.arange(self.longest + 1, device=self._device) <= self.lengths[: self.used, None]
+        sees = torch.arange(self.capacity, device=self._device) <= self.lengths[: self.used, None]
         mask = torch.zeros(sees.shape, dtype=self._dtype, device=self._device)
         return mask.masked_fill_(~sees, torch.finfo(self._dtype).min)[:, None, None]
 
-    def _capacity_for(self, length: int) -> int:
-        return max(-(-length // 64) * 64, self.capacity if self.used else 0)
-
-    def _rows_that_fit(self, capacity: int) -> int:
+    def _rows_that_fit(self, length: int) -> int:
         layers, heads, width = self._shape
-        row_bytes = layers * heads * capacity * width * self._dtype.itemsize
+        row_bytes = layers * heads * _places(length) * width * self._dtype.itemsize
         return max(1, min(self._max_rows, self._budget_bytes // row_bytes))
 
-    def _reserve(self, rows: int, length: int) -> None:
-        """Room for `rows` rows of `length` tokens; what is in use is kept."""
-        capacity = self._capacity_for(length)
-        if self.memory.numel() and capacity <= self.capacity <= 4 * capacity and rows <= self.memory.shape[1]:
+    def _lay_out(self, rows: int, tokens: int) -> None:
+        """Places for `tokens` tokens in each of `rows` rows; what is in use is kept, and moved where they change."""
+        capacity, have = _places(tokens), self.memory.shape[1] if self.memory.numel() else 0
+        if rows <= have and (capacity == self.capacity or capacity < self.capacity < 2 * capacity):
             return
         layers, heads, width = self._shape
-        enough = 1 << max(rows - 1, self.memory.shape[1] - 1 if self.memory.numel() else 0).bit_length()
-        shape = (layers, max(rows, min(enough, self._rows_that_fit(capacity))), heads, capacity, width)
-        # Zeros: a masked place still enters the product with weight 0, so it must not hold a NaN.
-        memory = torch.zeros(shape, dtype=self._dtype, device=self._device)
-        if self.used:
-            memory[:, : self.used, :, : self.longest] = self.memory[:, : self.used, :, : self.longest]
+        rows = max(rows, have)
+        old, kept = self.memory, (slice(self.used), slice(None), slice(self.longest))
+        needed = rows * heads * max(capacity, _places(self._room)) * width
+        moved = self._flat.numel() < layers * needed
+        if moved:
+            # Zeros: a masked place still enters the product with weight 0, so it must not hold a NaN.
+            self._flat = torch.zeros(layers, needed, dtype=self._dtype, device=self._device)
+        memory = self._flat[:, : rows * heads * capacity * width].view(layers, rows, heads, capacity, width)
+        for new, states in zip(memory, old, strict=True) if self.used else ():
+            new[kept] = states[kept] if moved else states[kept].clone()
         self.memory, self.capacity = memory, capacity
+
+
+def _places(tokens: int) -> int:
+    return -(-tokens // _PLACES) * _PLACES
 
 
 class _BranchLayer(_Layer):

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from solon.errors import InvalidInput, NotFound
-from trainer import hardware
+from trainer import attention, hardware
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -62,6 +62,7 @@ class LanguageModel:
         """A model around a network that is loaded already, in evaluation mode; it follows the network's weights."""
         if len(tokenizer) > network.config.get_text_config().vocab_size:
             raise InvalidInput(f"{name}: the tokenizer has more tokens than the model", remedy="use the model's own")
+        attention.install(network)
         model = cls(name, network, tokenizer, _context(network), _end_tokens(network, tokenizer))
         model._require_plain_attention()
         return model
