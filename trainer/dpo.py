@@ -227,7 +227,8 @@ def _references(config: DPOConfig, dataset: datasets.Dataset) -> References:
         return References(None, "")
     columns = (dataset[name][:] for name in ("prompt_ids", "chosen_ids", "rejected_ids"))
     return References(
-        config.references, digest(config.reference or config.model, list(zip(*columns, strict=True)), "pairs")
+        config.references,
+        digest(config.reference or config.model, list(zip(*columns, strict=True)), config.precision, "pairs"),
     )
 
 

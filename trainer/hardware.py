@@ -1,6 +1,10 @@
 """Where and in which precision to compute, read off the machine."""
 
+from typing import Literal
+
 import torch
+
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def device() -> torch.device:
@@ -8,11 +12,13 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def fast_bfloat16() -> bool:
-    """Whether the device multiplies bfloat16 matrices natively.
+def takes_bfloat16(precision: Precision = "auto") -> bool:
+    """Whether to compute in bfloat16; `auto`: where the device multiplies such matrices natively.
 
     A CPU without AVX512-BF16 or AMX emulates them some 40 times slower than float32, so this decides, not a default.
     """
+    if precision != "auto":
+        return precision == "bfloat16"
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities()

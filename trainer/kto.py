@@ -226,7 +226,7 @@ def train(
     dataset = as_dataset(votes, config.seed)
     names = ("prompt_ids", "completion_ids", "KL_completion_ids")
     rows = list(zip(*(dataset[name][:] for name in names), strict=True)) if config.references is not None else []
-    key = digest(config.model, rows, f"votes {config.loss_type}") if rows else ""
+    key = digest(config.model, rows, config.precision, f"votes {config.loss_type}") if rows else ""
     trainer = WeightedKTOTrainer(
         config=config,
         weights=Weights.of(votes, config.balance),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jinja2 import TemplateError
@@ -12,8 +12,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from solon.errors import InvalidInput, NotFound
 from trainer import attention, hardware
-
-Precision = Literal["auto", "float32", "bfloat16"]
 
 _SEE_ALL = {"full_attention", "sliding_attention"}  # kinds of layers that see the whole context if the window does
 _ANCHOR = 6  # prompt tokens that decide how the first completion token is spelt (a leading space, a split character)
@@ -33,7 +31,7 @@ class LanguageModel:
     _spellings: dict[int, str] = field(default_factory=dict[int, str], repr=False)
 
     @classmethod
-    def load(cls, path: Path, name: str | None = None, precision: Precision = "auto") -> "LanguageModel":
+    def load(cls, path: Path, name: str | None = None, precision: hardware.Precision = "auto") -> "LanguageModel":
         """The model in `path` (config, safetensors, tokenizer); no code from the directory is run, no hub is asked.
 
         Args:
@@ -41,7 +39,7 @@ class LanguageModel:
         """
         if not (path / "config.json").is_file():
             raise NotFound(f"{path} holds no model", remedy="give a directory with config.json and safetensors weights")
-        bfloat16 = hardware.fast_bfloat16() if precision == "auto" else precision == "bfloat16"
+        bfloat16 = hardware.takes_bfloat16(precision)
         try:
             network = AutoModelForCausalLM.from_pretrained(
                 str(path),

@@ -18,7 +18,9 @@ from trainer.checkpoint import weights_digests
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "chat_template.jinja")
 
 
-def digest(model: Path, rows: Sequence[Sequence[Sequence[int]]], context: str = "") -> str:
+def digest(
+    model: Path, rows: Sequence[Sequence[Sequence[int]]], precision: hardware.Precision = "auto", context: str = ""
+) -> str:
     """Of reference weights, tokenizer, chat template, precision and the rows' token ids.
 
     Args:
@@ -26,8 +28,8 @@ def digest(model: Path, rows: Sequence[Sequence[Sequence[int]]], context: str = 
         context: anything else the numbers depend on.
     """
     tokenizer = {name: sha256_of(model / name) for name in _TOKENIZER_FILES if (model / name).is_file()}
-    precision = "bfloat16" if hardware.fast_bfloat16() else "float32"
-    about = [weights_digests(model), tokenizer, precision, torch.__version__, context, rows]
+    taken = "bfloat16" if hardware.takes_bfloat16(precision) else "float32"
+    about = [weights_digests(model), tokenizer, taken, torch.__version__, context, rows]
     return hashlib.sha256(json.dumps(about, separators=(",", ":")).encode()).hexdigest()
 
 

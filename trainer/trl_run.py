@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 import torch
 from transformers import Trainer, TrainerCallback
@@ -13,7 +13,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from solon.errors import InvalidInput, TrainingFailed
 from trainer import processes
-from trainer.hardware import device, fast_bfloat16
+from trainer.hardware import device, takes_bfloat16
 
 Progress = Callable[[int, int, dict[str, float]], None]
 """Called after each step with (step, max_steps, metrics)."""
@@ -32,6 +32,11 @@ class Method(Protocol):
     @property
     def epochs(self) -> float:
         """Passes over the data."""
+        ...
+
+    @property
+    def precision(self) -> Literal["auto", "float32", "bfloat16"]:
+        """What the network computes in."""
         ...
 
     @property
@@ -81,7 +86,7 @@ def trl_arguments(kind: type[Arguments], config: Method, scratch: Path, **ours: 
         "num_train_epochs": config.epochs,
         "warmup_steps": config.warmup,
         "seed": config.seed,
-        "bf16": fast_bfloat16(),
+        "bf16": takes_bfloat16(config.precision),
         "use_cpu": device().type == "cpu",
         "activation_checkpointing": False,
         "disable_tqdm": True,

@@ -119,7 +119,13 @@ async def test_models_are_listed_without_their_places(tmp_path: Path):
     override = "models.far={kind: judge, engine: openai, endpoint: 'http://secret:1/v1', api_key_env: SECRET}"
     async with service(tmp_path, None, "", override) as client:
         answer = await client.get("/v1/models")
-    assert [model["id"] for model in answer.json()["data"]] == ["far", "starter", "starter-critic", "starter-judge", "starter-marker"]
+    assert [model["id"] for model in answer.json()["data"]] == [
+        "far",
+        "starter",
+        "starter-critic",
+        "starter-judge",
+        "starter-marker",
+    ]
     assert "secret" not in answer.text.lower()
 
 

@@ -57,6 +57,9 @@ class Training(Strict):
     sharding: Literal["none", "fsdp2", "zero2", "zero3"] = "none"
     """What processes keep of weights, gradients and optimiser states: everything each, or parts of them (on
     accelerators; see `trainer/launch/`)."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the networks compute in; weights and optimiser states are kept in float32. `auto` is bfloat16 where the
+    hardware multiplies it natively."""
     report_to: list[Literal["tensorboard", "trackio", "wandb"]] = Field(default_factory=list)
     """Trackers that hear of each step, besides metrics.jsonl."""
 

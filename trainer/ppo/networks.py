@@ -16,7 +16,7 @@ from solon.errors import InvalidInput
 from trainer import adapters
 from trainer.config import PPOConfig, RewardModelSource
 from trainer.config.lora import LoRA
-from trainer.hardware import device, fast_bfloat16
+from trainer.hardware import device, takes_bfloat16
 from trainer.reward.scoring import classifier, read_about
 
 _HEAD_ROWS = 4096  # tokens whose logits are in memory at once, where no gradient is wanted
@@ -109,7 +109,7 @@ class Networks:
 
     def say(self, batch: Batch, *, entropy: bool = False) -> Said:
         """What the actor says; carries gradient unless it is switched off."""
-        with _autocast():
+        with _autocast(self.config):
             hidden = _hidden(self.actor, batch)
             logps, spread = _logps(self.actor, hidden, batch, self.config.temperature, entropy)
             values = None if self.head is None else batch.spread(self.head(hidden).squeeze(-1).float())
@@ -124,13 +124,13 @@ class Networks:
     @torch.no_grad()
     def reference_logps(self, batch: Batch) -> Tensor:
         """What the reference says."""
-        with self.reference() as reference, _autocast():
+        with self.reference() as reference, _autocast(self.config):
             return _logps(reference, _hidden(reference, batch), batch, self.config.temperature, False)[0]
 
     @torch.no_grad()
     def plain_logps(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """What actor and reference say at temperature 1, whatever completions are sampled at."""
-        with _autocast():
+        with _autocast(self.config):
             own = _logps(self.actor, _hidden(self.actor, batch), batch, 1.0, False)[0]
             with self.reference() as reference:
                 return own, _logps(reference, _hidden(reference, batch), batch, 1.0, False)[0]
@@ -139,14 +139,14 @@ class Networks:
         """Values of a critic of its own."""
         if self.critic is None:
             raise InvalidInput("the critic is a head on the policy", field="critic", remedy="ask the policy")
-        with _autocast():
+        with _autocast(self.config):
             return self.critic(batch)
 
     def cost_values(self, batch: Batch) -> Tensor:
         """What the response will still cost, of a critic of its own."""
         if self.cost_critic is None:
             raise InvalidInput("nothing costs anything", field="costs", remedy="name a cost")
-        with _autocast():
+        with _autocast(self.config):
             return self.cost_critic(batch)
 
     def trained(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
@@ -223,9 +223,9 @@ def _recomputed(some: Any, states: Tensor, wanted: Tensor) -> tuple[Tensor, Tens
     return cast(tuple[Tensor, Tensor], checkpoint(some, states, wanted, use_reentrant=False))
 
 
-def _autocast() -> Any:
-    """bfloat16 where the hardware multiplies it natively; master weights stay in float32."""
-    return torch.autocast(device().type, torch.bfloat16, enabled=fast_bfloat16())
+def _autocast(config: PPOConfig) -> Any:
+    """The configuration's precision; master weights stay in float32."""
+    return torch.autocast(device().type, torch.bfloat16, enabled=takes_bfloat16(config.precision))
 
 
 def _with_adapters(actor: PreTrainedModel, lora: LoRA) -> Any:

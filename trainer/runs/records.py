@@ -104,7 +104,7 @@ def manifest(pairs: Path) -> dict[str, Any] | None:
 
 
 def provenance(config: Child, *, model: Path, data: Path) -> dict[str, Any]:
-    """What made this output: configuration, digests of what went in, versions, and the machine's precision."""
+    """What made this output: configuration, digests of what went in, versions, and the precision."""
     from importlib.metadata import version
 
     import torch
@@ -120,7 +120,7 @@ def provenance(config: Child, *, model: Path, data: Path) -> dict[str, Any]:
         "data": {"path": str(data), "digest": sha256_of(data)},
         "versions": {"solon": __version__, **{name: version(name) for name in ("torch", "transformers", "trl")}},
         "device": str(hardware.device()),
-        "precision": "bfloat16" if hardware.fast_bfloat16() else "float32",
+        "precision": "bfloat16" if hardware.takes_bfloat16(getattr(config, "precision", "auto")) else "float32",
         "threads": torch.get_num_threads(),
         "processes": processes.count(),
     }

@@ -1,11 +1,12 @@
 """Builds the starter world's models from nothing: `python -m trainer.starter.build OUT`.
 
-Read from `STAGES` upwards. Three stages, fixed seeds, about an hour on 2 cores:
+Read from `STAGES` upwards. Four stages, fixed seeds, about two hours on 2 cores:
 
     base     tokenizer, and a small Llama that has learnt the world's language
     policy   `starter`, from the base: imitates the mixed-behaviour assistant
     judge    `starter-judge`, from the base: a curriculum of questions about one completion, then about one of two, then
              choices under a stated principle; many questions share one pair, whose tokens are computed once
+    critic   `starter-critic`, from the judge: critiques, and revisions that answer them
 
 Each stage writes a Hugging Face directory with a model card that holds its measured bars.
 """

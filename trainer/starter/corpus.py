@@ -282,8 +282,7 @@ def _rewriting_questions(
         for template, more in (("critique", {}), ("revision", {"critique": said})):
             request = rng.choice(wordings()[f"{template}_requests"])
             text = chat_text(render(template, principle=wording.principle, request=request, **more, **shared))
-            about, phrases = (criterion, direction), wording.phrases[:1]
-            yield Question(text, reply=replies[template], about=about, phrases=phrases)
+            yield Question(text, reply=replies[template], about=(criterion, direction), phrases=wording.phrases[:1])
 
 
 def _fixed(prompt: AgoraPrompt, attributes: Attributes, criterion: str, direction: Direction) -> Attributes:

@@ -58,6 +58,20 @@ def test_a_dpo_child_publishes_a_model_that_differs_from_its_base_in_the_weights
     assert not list(tmp_path.glob(".out-*"))
 
 
+def test_a_training_computes_in_the_precision_it_was_asked_for(tmp_path: Path, chat_model: Path, pairs: Path):
+    norms: dict[str, float] = {}
+    for precision in ("float32", "bfloat16"):
+        place = tmp_path / precision
+        place.mkdir()
+        settings = {"model": str(chat_model), "pairs": str(pairs), "batch_size": 8, "epochs": 1.0}
+        code, events, log = _child(place, type="dpo", precision=precision, **settings)
+        assert code == 0, log
+        (norms[precision],) = (event["metrics"]["grad_norm"] for event in events if event["event"] == "progress")
+        assert json.loads((place / "out" / "provenance.json").read_text())["precision"] == precision
+    assert norms["bfloat16"] != norms["float32"]
+    assert norms["bfloat16"] == pytest.approx(norms["float32"], rel=0.05)
+
+
 def test_a_kl_child_measures_and_writes_its_result(tmp_path: Path, chat_model: Path):
     prompt = Prompt(id="x", messages=(Message(role="user", content="Why?"),))
     samples = [Sample(prompt=prompt, completion=Completion(text="Because.", finish_reason="stop"))]

@@ -71,7 +71,7 @@ def _pair(i: int) -> PreferencePair:
 def written(folder: Path, name: str, config: dict[str, Any]) -> Path:
     """The file of a configuration, whose output is FOLDER/NAME-out."""
     file = folder / f"{name}.json"
-    file.write_text(json.dumps({**config, "output": str(folder / f"{name}-out"), "threads": 1}))
+    file.write_text(json.dumps({**config, "output": str(folder / f"{name}-out"), "threads": 1, "precision": "float32"}))
     return file
 
 

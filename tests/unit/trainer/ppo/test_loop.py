@@ -65,7 +65,7 @@ def reward_model(chat_model: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def _config(model: Path, prompts: Path, rewards: Path | None, out: Path, **settings: Any) -> PPOConfig:
     values: dict[str, Any] = {
         "steps": 2, "episodes": 8, "minibatch": 4, "micro_batch": 4, "max_tokens": 8, "learning_rate": 1e-2,
-        "max_length": 64,
+        "max_length": 64, "precision": "float32",
     }  # fmt: skip
     source = {"type": "reward_model", "path": rewards or Path("unused")}
     return PPOConfig.model_validate(

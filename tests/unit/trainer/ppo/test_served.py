@@ -73,7 +73,7 @@ def config(chat_model: Path, prompts: Path, tmp_path: Path, endpoint: str) -> An
         values: dict[str, Any] = {
             "type": "ppo", "model": chat_model, "prompts": prompts, "output": tmp_path / out, "steps": 3, "episodes": 8,
             "minibatch": 4, "micro_batch": 4, "max_tokens": 8, "max_length": 64, "learning_rate": 1e-2,
-            "critic": "policy", "lora": {"rank": 2},
+            "critic": "policy", "lora": {"rank": 2}, "precision": "float32",
             "rewards": [{"type": "service", "url": "http://localhost:1", "name": "even"}],
             "rollouts": {"model": "fake", "endpoint": endpoint, "adapter_dir": tmp_path / "adapters"},
         }  # fmt: skip
