@@ -4,9 +4,9 @@
 
 ENV has torch, transformers and trl==1.12.0. Both sides begin as the starter policy with one reward model (trained here
 from labels of the starter judge), the same prompts, episodes, minibatches, passes, response length, temperature,
-learning rate and price of KL, and train on the same cores, one after the other. Then both policies answer held-out
-prompts, and the oracle reads them. TRL's reward model has its weights divided by the standard deviation of its rewards,
-which ours does by itself.
+learning rate, precision and price of KL, and train on the same cores, one after the other. Then both policies answer
+held-out prompts, and the oracle reads them. TRL's reward model has its weights divided by the standard deviation of its
+rewards, which ours does by itself.
 """
 
 import argparse
@@ -59,7 +59,7 @@ async def main(options: argparse.Namespace) -> None:
     await align(first, settings, reward_folder, _quiet)
     asked = prompts.prompts("builtin:agora/train", recipe.prompts.limit, 0)
     policy, reward_model = settings.model("starter", "policy").directory(), reward_folder / "02-reward_model"
-    print(f"{described()}; {options.steps} steps of {options.episodes} episodes", flush=True)
+    print(f"{described()}; {options.steps} steps of {options.episodes} episodes; {options.precision}", flush=True)
     for seed in range(options.seeds):
         config = PPOConfig(
             type="ppo",
@@ -74,6 +74,7 @@ async def main(options: argparse.Namespace) -> None:
             learning_rate=2e-4,
             max_tokens=120,
             threads=cores(),
+            precision=options.precision,
             seed=seed,
         )
         config.prompts.write_text("".join(prompt.model_dump_json() + "\n" for prompt in asked))
@@ -98,6 +99,7 @@ async def ours(config: PPOConfig) -> Side:
 
 def theirs(config: PPOConfig, asked: Sequence[Prompt], python: Path, output: Path) -> Side:
     """TRL's PPO, in its own environment."""
+    from trainer.hardware import takes_bfloat16
     from trainer.language_model import LanguageModel
 
     model = LanguageModel.load(config.model)
@@ -114,6 +116,7 @@ def theirs(config: PPOConfig, asked: Sequence[Prompt], python: Path, output: Pat
         "beta": config.kl.beta,
         "missing_eos_penalty": config.missing_eos_penalty,
         "threads": config.threads,
+        "bf16": takes_bfloat16(config.precision),
         "prompts": [model.encode_chat([each.model_dump() for each in prompt.messages]) for prompt in asked],
     }
     file = output.with_name(f"{output.name}-settings.json")
@@ -206,4 +209,5 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--episodes", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
     asyncio.run(main(parser.parse_args()))

@@ -47,7 +47,7 @@ def main() -> None:
         stop_token="eos",
         num_sample_generations=0,
         gradient_checkpointing=False,
-        bf16=False,
+        bf16=told["bf16"],
         use_cpu=True,
         save_strategy="no",
         report_to="none",

@@ -49,7 +49,7 @@ WRONG = [
     ("align absent.yaml", 2, "there is no file absent.yaml"),
     ("align recipe.yaml --set steps.1.beta=-1", 2, "steps.1.beta: Input should be greater than 0"),
     ("align recipe.yaml --set steps.1.type=magic", 2, "a step needs a known `type`; available: critique_revision,"),
-    ("align recipe.yaml --set policy=gpt", 2, "no model is registered as 'gpt' (registered: starter)"),
+    ("align recipe.yaml --set policy=gpt", 2, "no model is registered as 'gpt' (registered: starter, starter-critic)"),
     ("align recipe.yaml --set constitution=nowhere", 2, "nowhere"),
     ("align recipe.yaml --set judge=null", 2, "judge: the constitution 'civic' needs a judge"),
     ("align recipe.yaml --out file/inside", 2, "--out: cannot write to file/inside"),

@@ -49,7 +49,7 @@ async def test_trained_models_are_listed_after_the_registered_ones_and_show_what
         assert [each["id"] for each in listed["data"]] == [*registered, MODEL]
         assert {each["object"] for each in listed["data"]} == {"model"}
         second = (await client.get("/v1/models", params={"limit": 1, "after": "starter"})).json()
-        assert ([each["id"] for each in second["data"]], second["has_more"]) == (["starter-judge"], True)
+        assert ([each["id"] for each in second["data"]], second["has_more"]) == (["starter-critic"], True)
         found = await client.get(f"/v1/models/{MODEL}")
         detail = found.json()
         assert (detail["job"], detail["method"]["beta"], detail["evaluation"]) == (JOB, 0.1, None)

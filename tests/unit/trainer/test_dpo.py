@@ -37,7 +37,7 @@ def pairs(chat_model: Path, make_pair: MakePair) -> list[TokenPair]:
 
 def _trainer(model: Path, pairs: Sequence[TokenPair], out: Path, **settings: Any) -> Any:
     values: dict[str, Any] = {"batch_size": 4, "epochs": 1.0, "learning_rate": 1e-3} | settings
-    config = DPOConfig(type="dpo", model=model, pairs=out / "unused.jsonl", output=out, **values)
+    config = DPOConfig(type="dpo", model=model, pairs=out / "unused.jsonl", output=out, precision="float32", **values)
     return make_trainer(config, *checkpoint.load(model, "model"), pairs, out, lambda *_: None)
 
 

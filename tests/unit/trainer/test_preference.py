@@ -42,7 +42,8 @@ def pairs(chat_model: Path, make_pair: MakePair) -> list[TokenPair]:
 
 
 def _trainer(model: Path, pairs: Sequence[TokenPair], out: Path, **settings: Any) -> Any:
-    config = DPOConfig(type="dpo", model=model, pairs=out / "unused", output=out, batch_size=6, **settings)
+    values = {"model": model, "pairs": out / "unused", "output": out, "batch_size": 6, "precision": "float32"}
+    config = DPOConfig.model_validate({"type": "dpo"} | values | settings)
     return make_trainer(config, *checkpoint.load(model, "model"), pairs, out, lambda *_: None)
 
 

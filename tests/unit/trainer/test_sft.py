@@ -30,7 +30,9 @@ def _fit(model: Path, samples: list[Sample], out: Path, **settings: Any) -> list
     write_samples(out / "rows.jsonl", samples)
     events: list[dict[str, Any]] = []
     values: dict[str, Any] = {"batch_size": 4, "learning_rate": 5e-3} | settings
-    config = SFTConfig(type="sft", model=model, rows=out / "rows.jsonl", output=out / "out", **values)
+    config = SFTConfig(
+        type="sft", model=model, rows=out / "rows.jsonl", output=out / "out", precision="float32", **values
+    )
     sft.run(config, lambda event, **fields: events.append({"event": event, **fields}))
     return events
 
