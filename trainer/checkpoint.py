@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from solon.errors import InvalidInput, NotFound
 from solon.formats import sha256_of
+from trainer import attention
 
 _NOT_COPIED = (
     "*.safetensors",
@@ -36,6 +37,7 @@ def load(path: Path, field: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
         raise InvalidInput(
             f"{path}: {reason}", field=field, remedy="give a causal language model's directory"
         ) from error
+    attention.install(model)
     return model, tokenizer
 
 

@@ -27,6 +27,7 @@ from trainer.config.child import Training
 from trainer.runs.records import Emit
 
 _QUIET = {
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",  # kernels kept, of 1024: batches of many widths filled 300 MiB with them
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",

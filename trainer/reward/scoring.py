@@ -22,6 +22,7 @@ from transformers import (
 
 from solon.errors import InvalidInput, NotFound
 from solon.records import Completion, Prompt
+from trainer import attention
 from trainer.data import Encoder
 from trainer.hardware import device
 from trainer.reward.groups import encode
@@ -55,6 +56,7 @@ def classifier(path: Path, seed: int | None, field: str) -> PreTrainedModel:
         )
     if seed is None and report["missing_keys"]:
         raise InvalidInput(f"{path} is no reward model", field=field, remedy="train one with `type: reward`")
+    attention.install(model)
     return model.eval().to(device())
 
 

@@ -1,12 +1,15 @@
-"""Attention of one query: what torch computes, for every way of sharing heads; and a cache that is laid out anew."""
+"""Attention by plain products: what torch computes, gradients included; and a cache that is laid out anew."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
-from trainer.attention import one_query, sdpa_attention_forward
+from trainer import attention
+from trainer.attention import attend, sdpa_attention_forward
 from trainer.decoding import Sampling
 from trainer.language_model import LanguageModel
 from trainer.sampling import Request, Sampler
@@ -22,31 +25,68 @@ class Heads(torch.nn.Module):
         self.num_key_value_groups = groups
 
 
+def states(queries: int, tokens: int, key_heads: int) -> list[Tensor]:
+    """Query, key and value of three rows and four heads."""
+    torch.manual_seed(0)
+    shapes = ((3, 4, queries, 8), (3, key_heads, tokens, 8), (3, key_heads, tokens, 8))
+    return [torch.randn(shape, requires_grad=True) for shape in shapes]
+
+
+def lengths_mask(tokens: int, seen: Sequence[int], queries: int = 1) -> Tensor:
+    """True where a row sees a token: its first ones, and none that comes later than the query."""
+    order = torch.ones(queries, tokens, dtype=torch.bool).tril(tokens - queries)
+    return (torch.arange(tokens) < torch.tensor(seen)[:, None])[:, None, None] & order
+
+
 @pytest.mark.parametrize("key_heads", [1, 2, 4])
 @pytest.mark.parametrize("scaling", [None, 0.3])
-@torch.inference_mode()
-def test_one_query_attends_as_torch_does(key_heads: int, scaling: float | None) -> None:
-    torch.manual_seed(0)
-    query, key, value = torch.randn(3, 4, 1, 8), torch.randn(3, key_heads, 7, 8), torch.randn(3, key_heads, 7, 8)
-    hidden = torch.arange(7) > torch.tensor([[2], [6], [0]])
-    mask = torch.zeros(3, 7).masked_fill(hidden, torch.finfo(torch.float32).min)[:, None, None]
+@pytest.mark.parametrize("mask", ["none", "seen", "additive"])
+def test_one_query_attends_as_torch_does(key_heads: int, scaling: float | None, mask: str) -> None:
+    query, key, value = states(1, 7, key_heads)
+    seen = None if mask == "none" else lengths_mask(7, (3, 7, 1))
+    if mask == "additive" and seen is not None:
+        seen = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
     module = Heads(4 // key_heads)
 
-    ours, _ = one_query(module, query, key, value, mask, scaling)
-    theirs, _ = sdpa_attention_forward(module, query, key, value, mask, scaling=scaling)
+    ours, _ = attend(module, query, key, value, seen, scaling=scaling)
+    theirs, _ = sdpa_attention_forward(module, query, key, value, seen, scaling=scaling)
 
-    assert ours.shape == theirs.shape
-    assert torch.allclose(ours, theirs, atol=1e-6)
-    torch.testing.assert_close(ours[2, 0], value[2, :, 0].repeat_interleave(4 // key_heads, 0))  # it sees one token
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+    if seen is not None:  # the last row sees one token
+        torch.testing.assert_close(ours[2, 0], value[2, :, 0].repeat_interleave(4 // key_heads, 0))
 
 
-def test_what_is_not_one_query_is_left_to_torch() -> None:
-    query, key = torch.randn(2, 4, 3, 8, requires_grad=True), torch.randn(2, 4, 3, 8)
+@pytest.mark.parametrize("key_heads", [2, 4])
+@pytest.mark.parametrize("mask", [True, False])
+@pytest.mark.parametrize("autocast", [True, False])
+def test_short_bfloat16_sequences_attend_as_torch_does_and_so_do_their_gradients(
+    key_heads: int, mask: bool, autocast: bool
+) -> None:
+    found: list[list[Tensor]] = []
+    for function in (attend, sdpa_attention_forward):
+        leaves = states(7, 7, key_heads)
+        seen = lengths_mask(7, (3, 7, 5), queries=7) if mask else None
+        exact = function is sdpa_attention_forward  # the reference is torch's in float32
+        given = leaves if exact or autocast else [leaf.bfloat16() for leaf in leaves]
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast and not exact):
+            out, _ = function(Heads(4 // key_heads), *given, seen)
+        assert out.dtype == (torch.float32 if exact else torch.bfloat16)
+        out.float().square().sum().backward()
+        found.append([out.detach().float(), *(leaf.grad for leaf in leaves if leaf.grad is not None)])
+    assert len(found[0]) == len(found[1]) == 4
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=0.1, rtol=0.05)
 
-    ours, _ = one_query(Heads(1), query, key, key, None)
 
-    assert torch.equal(ours, sdpa_attention_forward(Heads(1), query, key, key, None)[0])
-    assert ours.requires_grad
+def test_long_sequences_and_float32_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *given, **_: asked.append(given[1].shape[2]))
+
+    attend(Heads(1), *states(3, 3, 4), None)
+    attend(Heads(1), *(state.bfloat16() for state in states(300, 300, 4)), None)
+    attend(Heads(1), *(state.bfloat16() for state in states(4, 4, 4)), None)
+
+    assert asked == [3, 300]
 
 
 def test_greedy_tokens_are_the_likeliest_while_rows_grow_leave_and_come(tiny_model_dir: Path) -> None:
@@ -71,4 +111,4 @@ def test_greedy_tokens_are_the_likeliest_while_rows_grow_leave_and_come(tiny_mod
 def test_the_way_of_attending_is_not_saved(tiny_model_dir: Path, tmp_path: Path) -> None:
     LanguageModel.load(tiny_model_dir).network.save_pretrained(tmp_path)
 
-    assert "one_query" not in (tmp_path / "config.json").read_text()
+    assert attention.NAME not in (tmp_path / "config.json").read_text()
