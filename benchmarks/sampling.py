@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from trainer.decoding import Sampling
 from trainer.language_model import LanguageModel
@@ -35,19 +35,19 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     model = replace(LanguageModel.load(options.model), end_tokens=frozenset())
+    plain = AutoModelForCausalLM.from_pretrained(options.model, dtype=model.dtype)
     size = sum(parameter.numel() for parameter in model.network.parameters())
     print(f"{size / 1e6:.1f} M parameters, {model.dtype}, {options.threads} threads")
-    generation(model, options.batch, options.tokens)
+    generation(plain, model, options.batch, options.tokens)
     judging(model, options.batch)
 
 
-def generation(model: LanguageModel, batch: int, tokens: int) -> None:
-    """Sampling `batch` prompts of 32 tokens."""
+def generation(plain: Any, model: LanguageModel, batch: int, tokens: int) -> None:
+    """Sampling `batch` prompts of 32 tokens; `plain` attends as transformers has it."""
     prompts = torch.randint(5, model.network.config.vocab_size, (batch, 32))
     config = GenerationConfig(do_sample=True, top_k=0, max_new_tokens=tokens, min_new_tokens=tokens, pad_token_id=0)
     mask = torch.ones_like(prompts)
-    network: Any = model.network  # `generate` is typed for a class that no model is
-    theirs = seconds(lambda: network.generate(prompts, attention_mask=mask, generation_config=config))
+    theirs = seconds(lambda: plain.generate(prompts, attention_mask=mask, generation_config=config))
     sampler = Sampler(model)
     requests = [Request(tuple(row), Sampling(max_tokens=tokens, seed=i)) for i, row in enumerate(prompts.tolist())]
     ours = seconds(lambda: sampler.sample(requests))

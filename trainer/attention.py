@@ -62,7 +62,7 @@ def attend(
             scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
         else:
             scores = scores + attention_mask
-    weights = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
+    weights = scores.softmax(-1).to(value.dtype)
     attended = weights.view(rows, shared, heads // shared * queries, tokens) @ value
     return attended.view(rows, heads, queries, -1).transpose(1, 2).contiguous(), None
 
