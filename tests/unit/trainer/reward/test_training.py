@@ -36,7 +36,9 @@ def _fit(model: Path, rows: Any, tmp_path: Path, **settings: Any) -> tuple[Path,
     """Directory of the trained reward model, and its `done` event."""
     write_pairs(tmp_path / "pairs.jsonl", rows)
     events: list[dict[str, Any]] = []
-    values: dict[str, Any] = {"batch_size": 4, "epochs": 1.0, "learning_rate": 1e-2, "held_out": 0.0} | settings
+    values: dict[str, Any] = {
+        "batch_size": 4, "epochs": 1.0, "learning_rate": 1e-2, "held_out": 0.0, "precision": "float32",
+    } | settings  # fmt: skip
     output = tmp_path / "rm"
     config = RewardConfig(type="reward", model=model, pairs=tmp_path / "pairs.jsonl", output=output, **values)
     reward.run(config, lambda event, **fields: events.append({"event": event, **fields}))
