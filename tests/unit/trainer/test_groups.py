@@ -64,6 +64,7 @@ def _config(kind: str, model: Path, prompts: Path, **settings: Any) -> Any:
     values: dict[str, Any] = {"steps": 4, "prompts_per_step": 2, "completions": 4, "minibatch": 4, "max_tokens": 12}
     values |= {"type": kind, "model": model, "prompts": prompts, "output": prompts.with_name("out")}
     values |= {"rewards": [{"type": "service", "url": "http://localhost:1", "name": "even"}], "learning_rate": 3e-3}
+    values |= {"precision": "float32"}
     return KINDS[kind].model_validate(values | settings)
 
 

@@ -105,6 +105,7 @@ def _pairs(make_pair: MakePair, path: Path) -> Path:
 def _config(model: Path, folder: Path, **settings: Any) -> KTOConfig:
     values: dict[str, Any] = {"batch_size": 4, "learning_rate": 1e-2, "epochs": 2.0, "state": None}
     values |= {"type": "kto", "model": model, "pairs": folder / "p.jsonl", "output": folder / "out"}
+    values |= {"precision": "float32"}
     return KTOConfig.model_validate(values | settings)
 
 

@@ -186,7 +186,7 @@ def test_adapters_are_trained_against_the_policy_without_them_and_published(
     write_pairs(tmp_path / "p.jsonl", [make_pair(f"p{i}", a=f"yes {i}", b=f"no {i}") for i in range(8)])
     config = DPOConfig.model_validate(
         {"type": "dpo", "model": chat_model, "pairs": tmp_path / "p.jsonl", "output": tmp_path / "out"}
-        | {"batch_size": 4, "learning_rate": 1e-2, "lora": {"rank": 4, "merge": merge}}
+        | {"batch_size": 4, "learning_rate": 1e-2, "lora": {"rank": 4, "merge": merge}, "precision": "float32"}
     )
     events: list[dict[str, Any]] = []
     dpo.run(config, lambda event, **fields: events.append({"event": event, **fields}))

@@ -28,7 +28,7 @@ def make(chat_model: Path, url: str, tmp_path: Path) -> Any:
         values: dict[str, Any] = {
             "type": kind, "model": chat_model, "output": tmp_path / out, "steps": 4, "prompts_per_step": 4,
             "completions": 4, "minibatch": 8, "max_tokens": 8, "max_length": 64, "learning_rate": 1e-2,
-            "missing_eos_penalty": 0.0,
+            "missing_eos_penalty": 0.0, "precision": "float32",
         }  # fmt: skip
         values |= watched(tmp_path, url, monitor or {}) | settings
         if monitor is None:

@@ -22,6 +22,7 @@ def make(chat_model: Path, url: str, tmp_path: Path) -> Any:
         values: dict[str, Any] = {
             "steps": 6, "episodes": 16, "minibatch": 8, "micro_batch": 24, "max_tokens": 8, "max_length": 64,
             "learning_rate": 1e-2, "critic": "policy", "kl": {"beta": 0.0}, "missing_eos_penalty": 0.0,
+            "precision": "float32",
         }  # fmt: skip
         values |= {"type": "ppo", "model": chat_model, "output": tmp_path / out, **settings}
         return PPOConfig.model_validate(values | watched(tmp_path, url, monitor))
