@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Literal, Self
 
 from solon.breaker import Notice
 from solon.chat import ChatModel, OpenAIChat, RetryPolicy
@@ -28,6 +28,8 @@ from solon.exchanges import Nobody, Observer
 from solon.lanes import Lanes
 from solon.profiles import Profiled
 from solon.settings import ModelEntry, Settings
+
+Precision = Literal["auto", "float32", "bfloat16"]
 
 _START_S = 300.0  # importing torch on a busy machine takes its time
 _GRACE_S = 10.0
@@ -43,11 +45,13 @@ class Engines:
         patience_s: float | None = None,
         notice: Notice | None = None,
         observer: Observer | None = None,
+        precision: Precision = "auto",
     ) -> None:
         """Args:
         patience_s: how long a request waits for a server of somebody else that cannot be reached; None: seconds.
         notice: told when such a server goes away and when it is back.
         observer: sees each request; None: whoever watches the process.
+        precision: what local models compute in; auto is bfloat16 where the hardware multiplies it natively.
         """
         self._settings = settings
         self._retry = RetryPolicy(patience_s=patience_s)
@@ -56,6 +60,7 @@ class Engines:
         self._directories: dict[str, Path] = {}
         self._chats: dict[str, ChatModel] = {}
         self._server: LocalServer | None = None
+        self._precision: Precision = precision
         self._one_at_a_time = asyncio.Lock()
         self._open = AsyncExitStack()
 
@@ -108,7 +113,7 @@ class Engines:
             raise ModelUnavailable(f"model {name!r} has no endpoint", remedy=remedy)
         directory = entry.directory()
         if self._server is None:
-            self._server = await self._open.enter_async_context(LocalServer())
+            self._server = await self._open.enter_async_context(LocalServer(self._precision))
         await self._server.load(name, directory)
         # Our own child does not come back when it is gone: nothing to wait for.
         limits = (entry.max_concurrency, entry.timeout_s)
@@ -142,7 +147,8 @@ class Engines:
 class LocalServer:
     """A `trainer.server` child. Use as `async with LocalServer() as server`."""
 
-    def __init__(self) -> None:
+    def __init__(self, precision: Precision = "auto") -> None:
+        self._precision: Precision = precision
         self.endpoint = ""
         """Base URL, once it runs."""
         self._child: Process | None = None
@@ -151,7 +157,7 @@ class LocalServer:
     async def __aenter__(self) -> Self:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __aexit__
         self._child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "trainer.server", "--control"),
+            *(sys.executable, "-m", "trainer.server", "--control", "--precision", self._precision),
             stdin=PIPE,
             stdout=PIPE,
             stderr=self._log,

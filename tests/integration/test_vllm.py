@@ -50,7 +50,7 @@ async def served(name: str, entry: ModelEntry, log: Path, *more: str) -> AsyncGe
     keyed = entry.model_copy(update={"api_key_env": "TEST_VLLM_KEY"})
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [*vllm_command(name, keyed, port=port, executable=str(VLLM)), *more]
+    command = [*vllm_command(name, keyed, port=port, executable=str(VLLM), dtype="float32"), *more]
     with log.open("wb") as out:
         server = await asyncio.create_subprocess_exec(
             *command, stdout=out, stderr=subprocess.STDOUT, env=vllm_environment(keyed), start_new_session=True
@@ -113,7 +113,7 @@ async def test_labels_through_vllm_agree_with_the_local_server(settings: Setting
         OpenAIChat("starter-judge", str(entry.endpoint), "starter-judge", KEY, timeout_s=300) as chat,
     ):
         through_vllm = await labelled(rows, chat)
-    async with Engines(settings) as engines:
+    async with Engines(settings, precision="float32") as engines:
         local_policy, local_judge = await engines.chat("starter"), await engines.chat("starter-judge")
         local = await labelled(rows, local_judge)
         same_text = [await _greedy(prompt, local_policy) for prompt in asked]
