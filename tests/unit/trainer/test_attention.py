@@ -25,11 +25,21 @@ class Heads(torch.nn.Module):
         self.num_key_value_groups = groups
 
 
-def states(queries: int, tokens: int, key_heads: int) -> list[Tensor]:
+States = tuple[Tensor, Tensor, Tensor]
+
+
+def states(queries: int, tokens: int, key_heads: int) -> States:
     """Query, key and value of three rows and four heads."""
     torch.manual_seed(0)
-    shapes = ((3, 4, queries, 8), (3, key_heads, tokens, 8), (3, key_heads, tokens, 8))
-    return [torch.randn(shape, requires_grad=True) for shape in shapes]
+    query = torch.randn(3, 4, queries, 8, requires_grad=True)
+    key, value = (torch.randn(3, key_heads, tokens, 8, requires_grad=True) for _ in range(2))
+    return query, key, value
+
+
+def rounded(exact: States) -> States:
+    """The same in bfloat16; gradients reach the exact ones."""
+    query, key, value = exact
+    return query.bfloat16(), key.bfloat16(), value.bfloat16()
 
 
 def lengths_mask(tokens: int, seen: Sequence[int], queries: int = 1) -> Tensor:
@@ -67,7 +77,7 @@ def test_short_bfloat16_sequences_attend_as_torch_does_and_so_do_their_gradients
         leaves = states(7, 7, key_heads)
         seen = lengths_mask(7, (3, 7, 5), queries=7) if mask else None
         exact = function is sdpa_attention_forward  # the reference is torch's in float32
-        given = leaves if exact or autocast else [leaf.bfloat16() for leaf in leaves]
+        given = leaves if exact or autocast else rounded(leaves)
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast and not exact):
             out, _ = function(Heads(4 // key_heads), *given, seen)
         assert out.dtype == (torch.float32 if exact else torch.bfloat16)
@@ -83,8 +93,8 @@ def test_long_sequences_and_float32_are_left_to_torch(monkeypatch: pytest.Monkey
     monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *given, **_: asked.append(given[1].shape[2]))
 
     attend(Heads(1), *states(3, 3, 4), None)
-    attend(Heads(1), *(state.bfloat16() for state in states(300, 300, 4)), None)
-    attend(Heads(1), *(state.bfloat16() for state in states(4, 4, 4)), None)
+    attend(Heads(1), *rounded(states(300, 300, 4)), None)
+    attend(Heads(1), *rounded(states(4, 4, 4)), None)
 
     assert asked == [3, 300]
 
