@@ -134,7 +134,8 @@ class SlotCache(Cache):
         if rows <= have and (capacity == self.capacity or capacity < self.capacity < 2 * capacity):
             return
         layers, heads, width = self._shape
-        rows = max(rows, have)
+        fit = self._rows_that_fit(max(tokens, self._room))
+        rows = max(rows, min(1 << (rows - 1).bit_length(), fit)) if rows > have else have
         old, kept = self.memory, (slice(self.used), slice(None), slice(self.longest))
         needed = rows * heads * max(capacity, _places(self._room)) * width
         moved = self._flat.numel() < layers * needed
