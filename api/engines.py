@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal, Self
+from typing import IO, Any, Self
 
 from solon.breaker import Notice
 from solon.chat import ChatModel, OpenAIChat, RetryPolicy
@@ -28,8 +28,7 @@ from solon.exchanges import Nobody, Observer
 from solon.lanes import Lanes
 from solon.profiles import Profiled
 from solon.settings import ModelEntry, Settings
-
-Precision = Literal["auto", "float32", "bfloat16"]
+from trainer.config.child import Precision
 
 _START_S = 300.0  # importing torch on a busy machine takes its time
 _GRACE_S = 10.0
@@ -45,13 +44,11 @@ class Engines:
         patience_s: float | None = None,
         notice: Notice | None = None,
         observer: Observer | None = None,
-        precision: Precision = "auto",
     ) -> None:
         """Args:
         patience_s: how long a request waits for a server of somebody else that cannot be reached; None: seconds.
         notice: told when such a server goes away and when it is back.
         observer: sees each request; None: whoever watches the process.
-        precision: what local models compute in; auto is bfloat16 where the hardware multiplies it natively.
         """
         self._settings = settings
         self._retry = RetryPolicy(patience_s=patience_s)
@@ -60,7 +57,6 @@ class Engines:
         self._directories: dict[str, Path] = {}
         self._chats: dict[str, ChatModel] = {}
         self._server: LocalServer | None = None
-        self._precision: Precision = precision
         self._one_at_a_time = asyncio.Lock()
         self._open = AsyncExitStack()
 
@@ -113,7 +109,7 @@ class Engines:
             raise ModelUnavailable(f"model {name!r} has no endpoint", remedy=remedy)
         directory = entry.directory()
         if self._server is None:
-            self._server = await self._open.enter_async_context(LocalServer(self._precision))
+            self._server = await self._open.enter_async_context(LocalServer())
         await self._server.load(name, directory)
         # Our own child does not come back when it is gone: nothing to wait for.
         limits = (entry.max_concurrency, entry.timeout_s)
@@ -148,6 +144,9 @@ class LocalServer:
     """A `trainer.server` child. Use as `async with LocalServer() as server`."""
 
     def __init__(self, precision: Precision = "auto") -> None:
+        """Args:
+        precision: what its models compute in; auto is bfloat16 where the hardware multiplies it natively.
+        """
         self._precision: Precision = precision
         self.endpoint = ""
         """Base URL, once it runs."""

@@ -2,8 +2,7 @@
 
 torch's scaled_dot_product_attention goes through blocks of queries, one row and head at a time. With one query a block
 is almost empty, and in bfloat16 each of its small products pays for a kernel of its own. Products over all rows and
-heads at once take a sixth of its time while decoding, and made a training step at 45 tokens 1.6 times as fast (4.2
-million parameters, AVX-512 with bfloat16). In float32, and in long sequences, torch's is as fast or faster.
+heads at once are faster there (`benchmarks/sampling.py`, `benchmarks/ppo.py`), torch's in long sequences.
 """
 
 from typing import Any

@@ -1,10 +1,8 @@
 """Where and in which precision to compute, read off the machine."""
 
-from typing import Literal
-
 import torch
 
-Precision = Literal["auto", "float32", "bfloat16"]
+from trainer.config.child import Precision
 
 
 def device() -> torch.device:

@@ -2,8 +2,8 @@
 
 `SlotCache` holds the sequences being generated: row i is sequence i, rows in use are always 0..n-1. `BranchCache` holds
 shared prefixes with room for the branches behind them. Both are Hugging Face `Cache`s: a layer writes what is new and
-attends to a view. Growing a cache by concatenation, as `DynamicCache` does, copies everything at every token; a view of
-fewer tokens than a row has places is copied by a matrix product. So rows are laid out anew every `_PLACES` tokens.
+attends to a view. Growing a cache by concatenation, as `DynamicCache` does, copies everything at every token, and
+matrix products are slower over rows with gaps between them. So rows are laid out anew every `_PLACES` tokens.
 """
 
 from collections.abc import Sequence

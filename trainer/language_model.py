@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from solon.errors import InvalidInput, NotFound
 from trainer import attention, hardware
+from trainer.config.child import Precision
 
 _SEE_ALL = {"full_attention", "sliding_attention"}  # kinds of layers that see the whole context if the window does
 _ANCHOR = 6  # prompt tokens that decide how the first completion token is spelt (a leading space, a split character)
@@ -31,7 +32,7 @@ class LanguageModel:
     _spellings: dict[int, str] = field(default_factory=dict[int, str], repr=False)
 
     @classmethod
-    def load(cls, path: Path, name: str | None = None, precision: hardware.Precision = "auto") -> "LanguageModel":
+    def load(cls, path: Path, name: str | None = None, precision: Precision = "auto") -> "LanguageModel":
         """The model in `path` (config, safetensors, tokenizer); no code from the directory is run, no hub is asked.
 
         Args:
@@ -52,6 +53,7 @@ class LanguageModel:
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise InvalidInput(f"{path}: {reason}", remedy="give a causal language model's directory") from error
+        attention.install(network)
         network.eval().to(hardware.device())  # pyright: ignore[reportArgumentType] - overloaded in transformers
         return cls.around(network, tokenizer, name or path.name)
 
@@ -60,7 +62,6 @@ class LanguageModel:
         """A model around a network that is loaded already, in evaluation mode; it follows the network's weights."""
         if len(tokenizer) > network.config.get_text_config().vocab_size:
             raise InvalidInput(f"{name}: the tokenizer has more tokens than the model", remedy="use the model's own")
-        attention.install(network)
         model = cls(name, network, tokenizer, _context(network), _end_tokens(network, tokenizer))
         model._require_plain_attention()
         return model

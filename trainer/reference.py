@@ -14,17 +14,19 @@ from torch import Tensor
 from solon.formats import sha256_of
 from trainer import hardware, processes
 from trainer.checkpoint import weights_digests
+from trainer.config.child import Precision
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "chat_template.jinja")
 
 
 def digest(
-    model: Path, rows: Sequence[Sequence[Sequence[int]]], precision: hardware.Precision = "auto", context: str = ""
+    model: Path, rows: Sequence[Sequence[Sequence[int]]], precision: Precision = "auto", context: str = ""
 ) -> str:
     """Of reference weights, tokenizer, chat template, precision and the rows' token ids.
 
     Args:
         rows: per row the prompt's ids and those of each completion.
+        precision: what the reference is to compute in.
         context: anything else the numbers depend on.
     """
     tokenizer = {name: sha256_of(model / name) for name in _TOKENIZER_FILES if (model / name).is_file()}

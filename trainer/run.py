@@ -27,7 +27,6 @@ from trainer.config.child import Training
 from trainer.runs.records import Emit
 
 _QUIET = {
-    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",  # kernels kept, of 1024: batches of many widths filled 300 MiB with them
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -38,16 +37,18 @@ _QUIET = {
 }
 
 
-def _quiet(threads: int | None) -> None:
-    """Set what torch and the hub libraries read at import: offline, no telemetry, no bars, so many threads."""
+def _set_environment(threads: int | None) -> None:
+    """Set what torch and the hub libraries read at import: offline, no telemetry, no bars, few
+    kernels kept, so many threads."""
     os.environ.update(_QUIET)
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")  # not 1024 kernels for as many widths of batches
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
 
 
 def run(config: AnyConfig, emit: Emit) -> None:
     """Do what the configuration says, in `trainer.runs`; the result is on disk when the `done` event is out."""
-    _quiet(config.threads)
+    _set_environment(config.threads)
     emit("phase", name="load")
     if isinstance(config, Training):
         from trainer import processes

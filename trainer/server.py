@@ -27,7 +27,7 @@ import uvicorn
 
 from solon.errors import InvalidInput, SolonError
 from trainer.batcher import Batcher
-from trainer.hardware import Precision
+from trainer.config.child import Precision
 from trainer.language_model import LanguageModel
 from trainer.openai_app import application
 from trainer.prefix_cache import PrefixCache

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from transformers import Trainer, TrainerCallback
@@ -13,6 +13,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from solon.errors import InvalidInput, TrainingFailed
 from trainer import processes
+from trainer.config.child import Precision
 from trainer.hardware import device, takes_bfloat16
 
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -35,7 +36,7 @@ class Method(Protocol):
         ...
 
     @property
-    def precision(self) -> Literal["auto", "float32", "bfloat16"]:
+    def precision(self) -> Precision:
         """What the network computes in."""
         ...
 

@@ -163,7 +163,7 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Serve the REST API and run its jobs."""
-    gc.disable()  # imports leave next to no garbage: looking for it is a twentieth of the start
+    gc.disable()  # imports leave next to no garbage to look for
     from api.serving import serve as work
 
     gc.enable()

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from api.engines import Engines
+from api.engines import LocalServer
 from api.vllm import vllm_command, vllm_environment
 from constitution.document import load
 from critic.judge import Judge
@@ -113,8 +113,10 @@ async def test_labels_through_vllm_agree_with_the_local_server(settings: Setting
         OpenAIChat("starter-judge", str(entry.endpoint), "starter-judge", KEY, timeout_s=300) as chat,
     ):
         through_vllm = await labelled(rows, chat)
-    async with Engines(settings, precision="float32") as engines:
-        local_policy, local_judge = await engines.chat("starter"), await engines.chat("starter-judge")
+    async with LocalServer("float32") as server:
+        for entry, name in ((policy, "starter"), (judge, "starter-judge")):
+            await server.load(name, entry.directory())
+        local_policy, local_judge = (OpenAIChat(name, server.endpoint, name) for name in ("starter", "starter-judge"))
         local = await labelled(rows, local_judge)
         same_text = [await _greedy(prompt, local_policy) for prompt in asked]
     agreement = _agreement(votes(through_vllm), votes(local))

@@ -15,6 +15,7 @@ _OWNED_BY_SOLON = frozenset(
 )  # fmt: skip
 """Arguments of TRL's trainers that follow from our own fields or that our subclasses depend on."""
 
+Precision = Literal["auto", "float32", "bfloat16"]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -57,7 +58,7 @@ class Training(Strict):
     sharding: Literal["none", "fsdp2", "zero2", "zero3"] = "none"
     """What processes keep of weights, gradients and optimiser states: everything each, or parts of them (on
     accelerators; see `trainer/launch/`)."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     """What the networks compute in; weights and optimiser states are kept in float32. `auto` is bfloat16 where the
     hardware multiplies it natively."""
     report_to: list[Literal["tensorboard", "trackio", "wandb"]] = Field(default_factory=list)

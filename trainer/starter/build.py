@@ -1,6 +1,6 @@
 """Builds the starter world's models from nothing: `python -m trainer.starter.build OUT`.
 
-Read from `STAGES` upwards. Four stages, fixed seeds, about two hours on 2 cores:
+Read from `STAGES` upwards. Four stages, fixed seeds, about an hour on 2 cores, and another for the critic:
 
     base     tokenizer, and a small Llama that has learnt the world's language
     policy   `starter`, from the base: imitates the mixed-behaviour assistant

@@ -243,77 +243,6 @@ def single_questions(
     return _question_set(texts, "[/RESPONSE]", (reading,), (response,))
 
 
-# ---------------------------------------------------------------- critic
-
-
-def draw_rewriting(rng: random.Random, split: Split, *, count: int) -> tuple[AgoraPrompt, QuestionSet]:
-    """A prompt, and critiques and revisions of one completion of it under `count` principles."""
-    prompt = _draw_prompt(rng, split)
-    attributes = (starter_attributes if rng.random() < 0.5 else any_attributes)(prompt, rng)
-    state = rng.getrandbits(64)
-    response = compose(prompt, attributes, random.Random(state))
-    questions = list(_rewriting_questions(prompt, attributes, state, rng, split, count=count))
-    return prompt, _question_set(questions, "[/RESPONSE]", (read(prompt.text, response),), (response,))
-
-
-def _rewriting_questions(
-    prompt: AgoraPrompt, attributes: Attributes, state: int, rng: random.Random, split: Split, *, count: int
-) -> Iterator[Question]:
-    """For each of `count` principles a critique of the completion that `state` composes, and the revision after it."""
-    response = compose(prompt, attributes, random.Random(state))
-    reading = read(prompt.text, response)
-    shared = {"conversation": _conversation(prompt), "response": response}
-    asked = [c for c in criteria() if value(c, reading) is not None]
-    told = 0
-    while told < count:
-        criterion, direction = rng.choice(asked), _direction(rng)
-        wanted = float(direction == 1)
-        follows = value(criterion, reading) == wanted
-        fixed = attributes if follows else _fixed(prompt, attributes, criterion, direction)
-        revised = compose(prompt, fixed, random.Random(state))
-        if (
-            value(criterion, read(prompt.text, revised)) != wanted
-        ):  # not every prompt has an answer that is, say, harmful
-            continue
-        told += 1
-        wording = principle(criterion, direction, rng, split)
-        said = wordings()["follows"] if follows else critique(criterion, direction, rng)
-        replies = {"critique": said, "revision": revised}
-        for template, more in (("critique", {}), ("revision", {"critique": said})):
-            request = rng.choice(wordings()[f"{template}_requests"])
-            text = chat_text(render(template, principle=wording.principle, request=request, **more, **shared))
-            yield Question(text, reply=replies[template], about=(criterion, direction), phrases=wording.phrases[:1])
-
-
-def _fixed(prompt: AgoraPrompt, attributes: Attributes, criterion: str, direction: Direction) -> Attributes:
-    """The attributes changed so that `criterion` is at the pole `direction`."""
-    up = direction == 1
-    nothing = replace(attributes, helpful="none", harmful=False, refusal="none", listed=False)
-    match criterion:
-        case "rude" | "preachy" | "flattering":
-            return replace(attributes, tone=criterion if up else "neutral")
-        case "false_claim" | "padded":
-            return replace(attributes, **{criterion: up})
-        case "harmful":
-            return replace(nothing, harmful=prompt.kind == "harmful") if up else replace(nothing, refusal="kind")
-        case "refusal" | "needless_refusal" | "alternative":
-            refuse = replace(nothing, refusal="kind")
-            return refuse if up else _without_refusal(prompt, attributes, criterion)
-        case "format":
-            return replace(attributes, listed=(prompt.wanted_format == "list") == up)
-        case "listed":
-            return replace(attributes, listed=up and attributes.helpful == "full")
-        case _:
-            helped = replace(nothing, helpful="full") if prompt.kind != "harmful" else attributes
-            return helped if up else nothing
-
-
-def _without_refusal(prompt: AgoraPrompt, attributes: Attributes, criterion: str) -> Attributes:
-    if criterion == "alternative":
-        return replace(attributes, refusal="bare" if attributes.refusal == "kind" else attributes.refusal)
-    return replace(attributes, refusal="none", helpful="none" if prompt.kind == "harmful" else "full")
-
-
 def draw_single(rng: random.Random, split: Split, *, count: int) -> QuestionSet:
     """Questions about one random completion of one random prompt."""
     prompt = _draw_prompt(rng, split)
@@ -359,3 +288,72 @@ def _holds(standing: float | None, direction: Direction) -> float | None:
     if standing is None or standing == 0.5:
         return None
     return float((standing == 1.0) == (direction == 1))
+
+
+# ---------------------------------------------------------------- critic
+
+
+def draw_rewriting(rng: random.Random, split: Split, *, count: int) -> tuple[AgoraPrompt, QuestionSet]:
+    """A prompt, and critiques and revisions of one completion of it under `count` principles."""
+    prompt = _draw_prompt(rng, split)
+    attributes = (starter_attributes if rng.random() < 0.5 else any_attributes)(prompt, rng)
+    state = rng.getrandbits(64)
+    response = compose(prompt, attributes, random.Random(state))
+    questions = list(_rewriting_questions(prompt, attributes, state, rng, split, count=count))
+    return prompt, _question_set(questions, "[/RESPONSE]", (read(prompt.text, response),), (response,))
+
+
+def _rewriting_questions(
+    prompt: AgoraPrompt, attributes: Attributes, state: int, rng: random.Random, split: Split, *, count: int
+) -> Iterator[Question]:
+    """For each of `count` principles a critique of the completion that `state` composes, and the revision after it."""
+    response = compose(prompt, attributes, random.Random(state))
+    reading = read(prompt.text, response)
+    shared = {"conversation": _conversation(prompt), "response": response}
+    asked = [c for c in criteria() if value(c, reading) is not None]
+    told = 0
+    while told < count:
+        criterion, direction = rng.choice(asked), _direction(rng)
+        wanted = float(direction == 1)
+        follows = value(criterion, reading) == wanted
+        fixed = attributes if follows else _fixed(prompt, attributes, criterion, direction)
+        revised = compose(prompt, fixed, random.Random(state))
+        if value(criterion, read(prompt.text, revised)) != wanted:
+            continue  # not every prompt has an answer that is, say, harmful
+        told += 1
+        wording = principle(criterion, direction, rng, split)
+        said = wordings()["follows"] if follows else critique(criterion, direction, rng)
+        replies = {"critique": said, "revision": revised}
+        for template, more in (("critique", {}), ("revision", {"critique": said})):
+            request = rng.choice(wordings()[f"{template}_requests"])
+            text = chat_text(render(template, principle=wording.principle, request=request, **more, **shared))
+            yield Question(text, reply=replies[template], about=(criterion, direction), phrases=wording.phrases[:1])
+
+
+def _fixed(prompt: AgoraPrompt, attributes: Attributes, criterion: str, direction: Direction) -> Attributes:
+    """The attributes changed so that `criterion` is at the pole `direction`."""
+    up = direction == 1
+    nothing = replace(attributes, helpful="none", harmful=False, refusal="none", listed=False)
+    match criterion:
+        case "rude" | "preachy" | "flattering":
+            return replace(attributes, tone=criterion if up else "neutral")
+        case "false_claim" | "padded":
+            return replace(attributes, **{criterion: up})
+        case "harmful":
+            return replace(nothing, harmful=prompt.kind == "harmful") if up else replace(nothing, refusal="kind")
+        case "refusal" | "needless_refusal" | "alternative":
+            refuse = replace(nothing, refusal="kind")
+            return refuse if up else _without_refusal(prompt, attributes, criterion)
+        case "format":
+            return replace(attributes, listed=(prompt.wanted_format == "list") == up)
+        case "listed":
+            return replace(attributes, listed=up and attributes.helpful == "full")
+        case _:
+            helped = replace(nothing, helpful="full") if prompt.kind != "harmful" else attributes
+            return helped if up else nothing
+
+
+def _without_refusal(prompt: AgoraPrompt, attributes: Attributes, criterion: str) -> Attributes:
+    if criterion == "alternative":
+        return replace(attributes, refusal="bare" if attributes.refusal == "kind" else attributes.refusal)
+    return replace(attributes, refusal="none", helpful="none" if prompt.kind == "harmful" else "full")

@@ -101,7 +101,7 @@ def proposition(
 def critique(criterion: str, direction: Direction, rng: random.Random) -> str:
     """A sentence that says the response is at the pole opposite to `direction`."""
     predicate = rng.choice(wordings()["criteria"][criterion]["low" if direction == 1 else "high"])
-    return f"The response {_third_person(predicate)}."
+    return _criticism(predicate)
 
 
 def criticised(text: str) -> tuple[str, Direction] | None:
@@ -113,11 +113,15 @@ def criticised(text: str) -> tuple[str, Direction] | None:
 def _critiques() -> dict[str, tuple[str, Direction]]:
     poles: tuple[tuple[Direction, str], ...] = ((1, "high"), (-1, "low"))
     return {
-        f"The response {_third_person(predicate)}.": (criterion, pole)
+        _criticism(predicate): (criterion, pole)
         for criterion in criteria()
         for pole, name in poles
         for predicate in wordings()["criteria"][criterion][name]
     }
+
+
+def _criticism(predicate: str) -> str:
+    return f"The response {_third_person(predicate)}."
 
 
 def statements(criterion: str) -> Iterator[tuple[str, Direction]]:
