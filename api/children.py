@@ -46,7 +46,8 @@ async def train(config: AnyConfig, where: Path, progress: Progress) -> dict[str,
     if child.returncode is not None and child.returncode < 0 and last.get("event") != "error":
         raise TrainingLost(f"training was ended by signal {-child.returncode}", remedy=f"start it again; see {log}")
     message = last["message"] if last.get("event") == "error" else f"the child ended with code {child.returncode}"
-    raise TrainingFailed(f"training failed: {message}", remedy=last.get("remedy") or f"see {log}")
+    remedy, field = last.get("remedy") or f"see {log}", last.get("field")
+    raise TrainingFailed(f"training failed: {message}", remedy=remedy, field=field)
 
 
 async def _follow(child: Process, progress: Progress) -> dict[str, Any]:
