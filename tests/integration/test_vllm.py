@@ -114,11 +114,14 @@ async def test_labels_through_vllm_agree_with_the_local_server(settings: Setting
     ):
         through_vllm = await labelled(rows, chat)
     async with LocalServer("float32") as server:
-        for entry, name in ((policy, "starter"), (judge, "starter-judge")):
-            await server.load(name, entry.directory())
-        local_policy, local_judge = (OpenAIChat(name, server.endpoint, name) for name in ("starter", "starter-judge"))
-        local = await labelled(rows, local_judge)
-        same_text = [await _greedy(prompt, local_policy) for prompt in asked]
+        await server.load("starter", policy.directory())
+        await server.load("starter-judge", judge.directory())
+        async with (
+            OpenAIChat("starter", server.endpoint, "starter") as local_policy,
+            OpenAIChat("starter-judge", server.endpoint, "starter-judge") as local_judge,
+        ):
+            local = await labelled(rows, local_judge)
+            same_text = [await _greedy(prompt, local_policy) for prompt in asked]
     agreement = _agreement(votes(through_vllm), votes(local))
     print(f"\n{len(votes(local))} judge calls: {agreement:.1%} within 0.03")  # noqa: T201 - the number this is for
     assert agreement >= 0.99
