@@ -159,7 +159,8 @@ async def test_a_recipe_names_an_uploaded_file_by_its_id(tmp_path: Path):
     async with service(tmp_path) as client:
         file_id = (await upload(client)).json()["id"]
         other = (await upload(client, b"{}", "batch")).json()["id"]
-        for reference, status in ((file_id, 202), (other, 422), (file_id[:-1] + "0", 404), ("/etc/passwd", 422)):
+        unknown = "file_" + "0" * 26  # of the year 1970
+        for reference, status in ((file_id, 202), (other, 422), (unknown, 404), ("/etc/passwd", 422)):
             steps = [{"type": "label"}]
             body = {"recipe": {**recipe, "prompts": {"train": reference}, "steps": steps}}
             answer = await client.post("/v1/jobs", json=body)
