@@ -1,17 +1,21 @@
 """Low-rank adapters on a policy: made, and published merged or alone."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import peft
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trainer import checkpoint, processes
 from trainer.config.lora import LoRA
 
+if TYPE_CHECKING:
+    import peft
 
-def settings(lora: LoRA) -> peft.LoraConfig:
+
+def settings(lora: LoRA) -> "peft.LoraConfig":
     """peft's settings: all linear layers but the output layer, no dropout, so that probabilities depend on no coin."""
+    import peft  # only where there are adapters: it takes a while, and memory
+
     return peft.LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,  # pyright: ignore[reportArgumentType] - any number

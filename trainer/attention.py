@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -50,20 +51,50 @@ def attend(
     rows, heads, queries, width = query.shape
     shared, tokens = key.shape[1], key.shape[2]
     scale = width**-0.5 if scaling is None else scaling
-    grouped = (query * scale).reshape(rows, shared, heads // shared * queries, width)
-    scores = (grouped @ key.transpose(-1, -2)).view(rows, shared, heads // shared, queries, tokens)
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     if attention_mask is None and causal and queries > 1:
         attention_mask = torch.ones(queries, tokens, dtype=torch.bool, device=query.device).tril()[None, None]
     if attention_mask is not None:
         attention_mask = attention_mask[:, :, None]
-        if attention_mask.dtype == torch.bool:
-            scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
-        else:
-            scores = scores + attention_mask
-    weights = scores.softmax(-1).to(value.dtype)
-    attended = weights.view(rows, shared, heads // shared * queries, tokens) @ value
+    grouped = (query * scale).reshape(rows, shared, heads // shared * queries, width)
+    given = (grouped.to(computed), key.to(computed), value.to(computed), attention_mask, queries)
+    with torch.autocast(query.device.type, enabled=False):
+        recorded = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)
+        attended = _Products.apply(*given) if recorded else _products(*given)[0]
     return attended.view(rows, heads, queries, -1).transpose(1, 2).contiguous(), None
+
+
+def _products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, queries: int) -> tuple[Tensor, Tensor]:
+    """What is attended to, [row, key head, query of each head that shares it, width], and the weights."""
+    weights = query @ key.transpose(-1, -2)
+    if mask is not None:
+        scores = weights.unflatten(2, (-1, queries))
+        if mask.dtype == torch.bool:
+            scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
+        else:
+            scores += mask
+    weights = weights.softmax(-1)
+    return weights @ value, weights
+
+
+class _Products(torch.autograd.Function):
+    """`_products` that keeps the weights, and nothing else of that size, for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, queries: int) -> Tensor:
+        attended, weights = _products(query, key, value, mask, queries)
+        ctx.save_for_backward(query, key, value, weights)
+        return attended
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride] - positional in torch
+        (gradient,) = gradients
+        query, key, value, weights = ctx.saved_tensors
+        by_weights = gradient @ value.transpose(-1, -2)
+        weighed = by_weights.mul_(weights)
+        by_scores = weighed - weights * weighed.sum(-1, keepdim=True)  # 0 where a key is masked, as its weight is
+        return by_scores @ key, by_scores.transpose(-1, -2) @ query, weights.transpose(-1, -2) @ gradient, None, None
 
 
 def install(network: PreTrainedModel) -> None:

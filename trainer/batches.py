@@ -1,4 +1,4 @@
-"""Which rows make a batch, and which part of it belongs to this process."""
+"""Which rows make a batch, how wide it is, and which part of it belongs to this process."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
@@ -8,6 +8,17 @@ from accelerate.data_loader import DataLoaderShard
 from torch.utils.data import DataLoader, Sampler
 
 from trainer import processes
+
+_STEP = 16
+
+
+def rounded(size: int, limit: int | None = None) -> int:
+    """A size of a matrix, rounded up to a multiple of 16, but not over the limit.
+
+    In bfloat16 a CPU makes a kernel for each size of a product and keeps it, and an accelerator is fastest at these.
+    """
+    up = -(-size // _STEP) * _STEP
+    return up if limit is None else max(size, min(up, limit))
 
 
 class LengthGroups(Sampler[int]):

@@ -4,7 +4,14 @@ import shutil
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from solon.errors import InvalidInput, NotFound
 from solon.formats import sha256_of
@@ -54,7 +61,11 @@ def load_tokenizer(path: Path, field: str) -> PreTrainedTokenizerBase:
 
 def context(path: Path) -> int:
     """Tokens that fit the model in a directory; very many where its configuration states no bound."""
-    config = AutoConfig.from_pretrained(str(path), local_files_only=True)
+    return context_of(AutoConfig.from_pretrained(str(path), local_files_only=True))
+
+
+def context_of(config: PreTrainedConfig) -> int:
+    """The same of a configuration."""
     return getattr(config.get_text_config(), "max_position_embeddings", None) or 1 << 20
 
 

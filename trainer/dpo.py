@@ -25,8 +25,9 @@ from trainer.config import DPOConfig
 from trainer.config.dpo import SOFT_LOSSES
 from trainer.data import TokenPair
 from trainer.preference import hinge_loss, ipo_loss, robust_dpo_loss, soft_dpo_loss
+from trainer.progress import Progress
 from trainer.reference import KeptReferences, References, digest
-from trainer.trl_run import Progress, report_to, run_trainer, trl_arguments
+from trainer.trl_run import report_to, run_trainer, trl_arguments
 
 _RENAMED = {
     "loss": "loss",

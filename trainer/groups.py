@@ -36,11 +36,12 @@ from trainer.group_policy import network_of
 from trainer.language_model import LanguageModel
 from trainer.monitor.callback import WatchedRounds
 from trainer.monitor.watch import Watch
+from trainer.progress import Progress
 from trainer.rewards.mix import Source
 from trainer.rewards.shares import mixed_of_own
 from trainer.sampling import Request
 from trainer.sampling import Sampler as Writer
-from trainer.trl_run import Progress, report_to, run_trainer, trl_arguments
+from trainer.trl_run import report_to, run_trainer, trl_arguments
 
 MISSING_EOS = "missing_eos"
 

@@ -28,8 +28,9 @@ from solon.seeds import counter_seed
 from trainer import adapters, processes
 from trainer.batches import OwnBatches
 from trainer.config import KTOConfig
+from trainer.progress import Progress
 from trainer.reference import KeptReferences, References, digest
-from trainer.trl_run import Progress, report_to, run_trainer, trl_arguments
+from trainer.trl_run import report_to, run_trainer, trl_arguments
 from trainer.votes import TokenVote
 
 _RENAMED = {

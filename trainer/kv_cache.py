@@ -71,6 +71,8 @@ class SlotCache(Cache):
         self._dtype, self._device = model.dtype, model.device
         self._max_rows, self._budget_bytes = max_rows, budget_bytes
         self._flat = torch.empty(0)
+        self._clean = 0
+        """Numbers of each layer in `_flat` that are finite; behind them nothing has been written yet."""
         self.memory = torch.empty(0)
         """[2 * layer, row, head, token, width]: keys of layer i at 2i, values at 2i + 1; a view of `_flat`."""
         self.used = 0
@@ -117,6 +119,11 @@ class SlotCache(Cache):
         self.used = last
         self.longest = int(self.lengths[:last].max()) if last else 0
 
+    def release(self) -> None:
+        """Give the memory back while no row is in use."""
+        self._flat = self.memory = torch.empty(0)
+        self.capacity = 0
+
     def mask(self) -> Tensor:
         """Additive attention mask [row, 1, 1, token] for the next token of every row in use."""
         sees = torch.arange(self.capacity, device=self._device) <= self.lengths[: self.used, None]
@@ -140,9 +147,12 @@ class SlotCache(Cache):
         needed = rows * heads * max(capacity, _places(self._room)) * width
         moved = self._flat.numel() < layers * needed
         if moved:
-            # Zeros: a masked place still enters the product with weight 0, so it must not hold a NaN.
-            self._flat = torch.zeros(layers, needed, dtype=self._dtype, device=self._device)
-        memory = self._flat[:, : rows * heads * capacity * width].view(layers, rows, heads, capacity, width)
+            self._flat, self._clean = torch.empty(layers, needed, dtype=self._dtype, device=self._device), 0
+        end = rows * heads * capacity * width
+        if end > self._clean:  # a masked place enters products with weight 0, so it must not hold a NaN
+            self._flat[:, self._clean : end].zero_()
+            self._clean = end
+        memory = self._flat[:, :end].view(layers, rows, heads, capacity, width)
         for new, states in zip(memory, old, strict=True) if self.used else ():
             new[kept] = states[kept] if moved else states[kept].clone()
         self.memory, self.capacity = memory, capacity

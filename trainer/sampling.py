@@ -125,6 +125,7 @@ class Sampler:
             self.add(Rollout(request, lambda generation, i=i: results.__setitem__(i, generation)))
         while self.busy:
             self.step()
+        self._cache.release()
         return [results[i] for i in range(len(requests))]
 
     @torch.inference_mode()

@@ -17,7 +17,8 @@ from solon.errors import TrainingFailed
 from trainer import adapters
 from trainer.batches import OwnBatches
 from trainer.config import SFTConfig
-from trainer.trl_run import Progress, report_to, run_trainer, trl_arguments
+from trainer.progress import Progress
+from trainer.trl_run import report_to, run_trainer, trl_arguments
 
 _RENAMED = {
     "loss": "loss",

@@ -1,7 +1,7 @@
 """What all methods that TRL runs share: arguments, progress, going on after a stop."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
@@ -15,9 +15,7 @@ from solon.errors import InvalidInput, TrainingFailed
 from trainer import processes
 from trainer.config.child import Precision
 from trainer.hardware import device, takes_bfloat16
-
-Progress = Callable[[int, int, dict[str, float]], None]
-"""Called after each step with (step, max_steps, metrics)."""
+from trainer.progress import Progress
 
 Arguments = TypeVar("Arguments")
 

@@ -15,7 +15,7 @@ from trainer.ppo.prices import Prices
 from trainer.ppo.rollout import Experience, Rollouts
 from trainer.ppo.state import Metrics, States
 from trainer.ppo.update import Lesson, Update
-from trainer.trl_run import Progress
+from trainer.progress import Progress
 
 Ending = Literal["all steps", "kl", "alarm"]
 

@@ -14,6 +14,8 @@ from transformers import PreTrainedModel
 
 from solon.errors import InvalidInput
 from trainer import adapters
+from trainer.batches import rounded
+from trainer.checkpoint import context_of
 from trainer.config import PPOConfig, RewardModelSource
 from trainer.config.lora import LoRA
 from trainer.hardware import device, takes_bfloat16
@@ -32,27 +34,41 @@ class Batch:
     ids: Tensor
     """[episode, prompt and response token]."""
     before: Tensor
-    """Bool, [episode, token - 1]: positions whose next token belongs to the response."""
+    """[token of all responses in order, then some filling]: where in all of `ids` the token before each stands."""
     mask: Tensor
     """Bool, [episode, response token]: responses, left-aligned."""
 
     @classmethod
-    def of(cls, rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> "Batch":
-        """A batch of (prompt ids, response ids), on the device; every response has at least one token."""
-        width = max(len(prompt) + len(response) for prompt, response in rows)
+    def of(cls, rows: Sequence[tuple[Sequence[int], Sequence[int]]], context: int | None = None) -> "Batch":
+        """A batch of (prompt ids, response ids), on the device; every response has at least one token.
+
+        Args:
+            context: tokens that the networks can read, at most; None: any number.
+        """
+        width = rounded(max(len(prompt) + len(response) for prompt, response in rows), context)
         ids = torch.zeros(len(rows), width, dtype=torch.long)
-        before = torch.zeros(len(rows), width - 1, dtype=torch.bool)
         mask = torch.zeros(len(rows), max(len(response) for _, response in rows), dtype=torch.bool)
+        before: list[int] = []
         for row, (prompt, response) in enumerate(rows):
             end = len(prompt) + len(response)
             ids[row, :end] = torch.tensor([*prompt, *response])
-            before[row, len(prompt) - 1 : end - 1] = True
+            before += range(row * width + len(prompt) - 1, row * width + end - 1)
             mask[row, : len(response)] = True
+        before += before[:1] * (rounded(len(before)) - len(before))
         where = device()
-        return cls(ids.to(where), before.to(where), mask.to(where))
+        return cls(ids.to(where), torch.tensor(before, device=where), mask.to(where))
+
+    def responses(self, states: Tensor) -> Tensor:
+        """[episode, token, width] -> [as `before`, width]: what is known when each response token is chosen."""
+        return states.flatten(0, 1)[self.before]
+
+    @property
+    def chosen(self) -> Tensor:
+        """[as `before`]: the response tokens."""
+        return self.ids.flatten()[self.before + 1]
 
     def spread(self, values: Tensor) -> Tensor:
-        """[token of all responses in order] -> [episode, response token], 0 outside the mask."""
+        """[as `before`] -> [episode, response token], 0 outside the mask."""
         return values.new_zeros(self.mask.shape).masked_scatter(self.mask, values)
 
 
@@ -78,8 +94,8 @@ class Critic(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Values before each response token, [episode, response token]."""
-        hidden = self.trunk(input_ids=batch.ids, use_cache=False).last_hidden_state[:, :-1]
-        return batch.spread(self.head(hidden[batch.before]).squeeze(-1).float())
+        hidden = batch.responses(self.trunk(input_ids=batch.ids, use_cache=False).last_hidden_state)
+        return batch.spread(self.head(hidden).squeeze(-1).float())
 
 
 class Networks:
@@ -106,6 +122,10 @@ class Networks:
         for network in (actor, self.critic, self.cost_critic):
             if network is not None:
                 _without_dropout(network)
+
+    def batch(self, rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Batch:
+        """(prompt ids, response ids) as these networks read them."""
+        return Batch.of(rows, context_of(self.actor.config))
 
     def say(self, batch: Batch, *, entropy: bool = False) -> Said:
         """What the actor says; carries gradient unless it is switched off."""
@@ -191,16 +211,16 @@ class Networks:
 
 
 def _hidden(network: PreTrainedModel, batch: Batch) -> Tensor:
-    """Hidden states before each response token, [token of all responses, hidden]."""
+    """Hidden states before each response token, [as `batch.before`, hidden]."""
     trunk = cast(Any, network.base_model)
-    return trunk(input_ids=batch.ids, use_cache=False).last_hidden_state[:, :-1][batch.before]
+    return batch.responses(trunk(input_ids=batch.ids, use_cache=False).last_hidden_state)
 
 
 def _logps(
     network: PreTrainedModel, hidden: Tensor, batch: Batch, temperature: float, entropy: bool
 ) -> tuple[Tensor, Tensor | None]:
     head = cast(nn.Module, network.get_output_embeddings())
-    tokens = batch.ids[:, 1:][batch.before]
+    tokens = batch.chosen
 
     def some(states: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         logits = head(states).float() / temperature

@@ -184,7 +184,7 @@ class Rollouts:
         found = [torch.zeros(shape, device=self._model.device) for _ in range(count)]
         parts = by_length(rows, range(len(rows)), self._config.micro_batch)
         for places in parts[processes.rank() :: processes.count()]:
-            batch = Batch.of([rows[i] for i in places])
+            batch = self._networks.batch([rows[i] for i in places])
             for into, said in zip(found, say(batch), strict=True):
                 into[places, : batch.mask.shape[1]] = said
         return [processes.total(each) for each in found]

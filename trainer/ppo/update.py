@@ -15,7 +15,7 @@ from trainer import processes
 from trainer.config import PPOConfig
 from trainer.ppo.kl import kl_estimate
 from trainer.ppo.losses import policy_loss, value_loss
-from trainer.ppo.networks import Batch, Networks
+from trainer.ppo.networks import Networks
 from trainer.ppo.rollout import Experience, by_length
 
 _LEAST_RATE = 0.1  # of the peak, where a linear schedule ends
@@ -150,7 +150,7 @@ class Update:
 
     def _backward(self, lesson: Lesson, places: list[int], tokens: int, seen: _Pass, *, train_actor: bool) -> None:
         config, experience = self._config, lesson.experience
-        batch = Batch.of([experience.rows[i] for i in places])
+        batch = self._networks.batch([experience.rows[i] for i in places])
         mask, width = batch.mask, batch.mask.shape[1]
         old_logps, old_values, advantages, returns = (
             values[places, :width]
@@ -193,7 +193,7 @@ class Update:
         tokens = sum(len(completion) for _, completion in chosen)
         own = range(processes.rank(), rows, processes.count())
         for part in by_length(chosen, own, self._config.micro_batch):
-            said = self._networks.say(Batch.of([chosen[i] for i in part]))
+            said = self._networks.say(self._networks.batch([chosen[i] for i in part]))
             _finite(-self._config.ptx_weight * said.logps.sum() / tokens).backward()
 
     def _step(self, step: int) -> dict[str, float]:

@@ -22,14 +22,15 @@ from transformers import (
 
 from solon.errors import InvalidInput, NotFound
 from solon.records import Completion, Prompt
-from trainer import attention
+from trainer import attention, checkpoint
+from trainer.batches import rounded
 from trainer.data import Encoder
 from trainer.hardware import device
 from trainer.reward.groups import encode
 from trainer.reward.losses import pooled
 
 ABOUT = "reward.json"
-BATCH_TOKENS = 8192
+BATCH_TOKENS = 4096
 
 
 def classifier(path: Path, seed: int | None, field: str) -> PreTrainedModel:
@@ -65,7 +66,7 @@ def rewards_of(model: PreTrainedModel, sequences: Sequence[Sequence[int]]) -> Te
 
     Padding stands on the right, where a causal model cannot see it: no pad token and no attention mask is needed.
     """
-    longest = max(map(len, sequences))
+    longest = rounded(max(map(len, sequences)), checkpoint.context_of(model.config))
     where = model.device
     ids = torch.tensor([[*ids, *[0] * (longest - len(ids))] for ids in sequences], device=where)
     hidden = cast(Any, model.base_model)(input_ids=ids, use_cache=False).last_hidden_state
@@ -127,7 +128,7 @@ class RewardModel:
         ]
         first = path / about["members"][0]["path"]
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(first), local_files_only=True)
-        context = getattr(members[0].model.config, "max_position_embeddings", None) or 1 << 20
+        context = checkpoint.context_of(members[0].model.config)
         return cls(members, Encoder(tokenizer, context), how, penalty, about.get("disagreement"))
 
     def scores(self, items: Sequence[tuple[Prompt, Completion]]) -> list[float | None]:

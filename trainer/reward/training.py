@@ -15,10 +15,11 @@ from solon.errors import TrainingFailed
 from trainer import processes
 from trainer.batches import OwnBatches
 from trainer.config import RewardConfig
+from trainer.progress import Progress
 from trainer.reward.groups import Group
 from trainer.reward.losses import bradley_terry_loss, centering_loss
 from trainer.reward.scoring import rewards_of
-from trainer.trl_run import Progress, report_to, run_trainer, trl_arguments
+from trainer.trl_run import report_to, run_trainer, trl_arguments
 
 _RENAMED = {
     "loss": "loss",
