@@ -118,6 +118,17 @@ def test_greedy_tokens_are_the_likeliest_while_rows_grow_leave_and_come(tiny_mod
         assert torch.allclose(chosen, logits.amax(-1), atol=1e-4)  # the likeliest, whatever rounding makes of a draw
 
 
+def test_the_memory_of_a_batch_is_given_back_and_taken_again(tiny_model_dir: Path) -> None:
+    sampler = Sampler(LanguageModel.load(tiny_model_dir, precision="float32"), max_rows=4)
+    requests = [Request((5, 6 + i), Sampling(max_tokens=40, seed=i)) for i in range(6)]
+
+    first = sampler.sample(requests)
+    held = sampler._cache.memory.numel()  # pyright: ignore[reportPrivateUsage]
+
+    assert held == 0
+    assert sampler.sample(requests) == first
+
+
 def test_the_way_of_attending_is_not_saved(tiny_model_dir: Path, tmp_path: Path) -> None:
     LanguageModel.load(tiny_model_dir).network.save_pretrained(tmp_path)
 

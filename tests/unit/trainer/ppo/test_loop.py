@@ -183,6 +183,16 @@ def test_a_critic_that_begins_as_the_reward_model_says_its_reward_at_the_end(
         assert values[0, t].item() == pytest.approx((raw - member.mean) / member.deviation, abs=1e-4)
 
 
+def test_batches_come_in_few_sizes_and_never_over_the_context(parts: Any):
+    rows = [([1] * 5, [2, 3, 4]), ([6] * 3, [7])]
+    batch = Batch.of(rows)
+    assert batch.ids.shape == (2, 16) and len(batch.before) == 16 and batch.chosen[:4].tolist() == [2, 3, 4, 7]
+    assert [Batch.of(rows, context).ids.shape[1] for context in (8, 10, 16, 2048)] == [8, 10, 16, 16]
+    networks: Networks = parts().networks
+    for wide, narrow in zip(networks.plain_logps(batch), networks.plain_logps(Batch.of(rows, 8)), strict=True):
+        torch.testing.assert_close(wide, narrow, atol=1e-5, rtol=0)
+
+
 def test_a_warm_up_of_the_critic_leaves_the_policy_alone(parts: Any):
     run = parts(critic_warmup=1)
     before = {name: p.detach().clone() for name, p in run.networks.actor.named_parameters()}
