@@ -186,7 +186,8 @@ def test_a_critic_that_begins_as_the_reward_model_says_its_reward_at_the_end(
 def test_batches_come_in_few_sizes_and_never_over_the_context(parts: Any):
     rows = [([1] * 5, [2, 3, 4]), ([6] * 3, [7])]
     batch = Batch.of(rows)
-    assert batch.ids.shape == (2, 16) and len(batch.before) == 16 and batch.chosen[:4].tolist() == [2, 3, 4, 7]
+    assert (batch.ids.shape, batch.before.shape) == ((2, 16), (16,))
+    assert batch.chosen[:4].tolist() == [2, 3, 4, 7]
     assert [Batch.of(rows, context).ids.shape[1] for context in (8, 10, 16, 2048)] == [8, 10, 16, 16]
     networks: Networks = parts().networks
     for wide, narrow in zip(networks.plain_logps(batch), networks.plain_logps(Batch.of(rows, 8)), strict=True):
