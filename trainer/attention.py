@@ -44,7 +44,8 @@ def attend(
     autocast = torch.is_autocast_enabled(query.device.type)  # rotated states are float32 under it
     computed = torch.get_autocast_dtype(query.device.type) if autocast else query.dtype
     short = computed == torch.bfloat16 and key.shape[2] <= _SHORT
-    if dropout or options.get("position_bias") is not None or not (short or query.shape[2] == 1):
+    learned = options.get("position_bias") is not None or (attention_mask is not None and attention_mask.requires_grad)
+    if dropout or learned or not (short or query.shape[2] == 1):
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, is_causal=is_causal, **options
         )
@@ -72,7 +73,7 @@ def _products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, qu
         if mask.dtype == torch.bool:
             scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
         else:
-            scores += mask
+            scores += mask.clamp_min(torch.finfo(scores.dtype).min)  # float32's least number is -inf in bfloat16
     weights = weights.softmax(-1)
     return weights @ value, weights
 

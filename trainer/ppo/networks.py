@@ -119,13 +119,15 @@ class Networks:
         self.cost_critic: Critic | None = None
         if config.costs:
             self.cost_critic = _critic(actor, self._adapted, config, config.cost_model).to(device())
-        for network in (actor, self.critic, self.cost_critic):
-            if network is not None:
-                _without_dropout(network)
+        networks = [network for network in (actor, self.critic, self.cost_critic) if network is not None]
+        for network in networks:
+            _without_dropout(network)
+        trunks = [network.trunk if isinstance(network, Critic) else network for network in networks]
+        self._context = min(context_of(cast(PreTrainedModel, trunk).config) for trunk in trunks)
 
     def batch(self, rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Batch:
         """(prompt ids, response ids) as these networks read them."""
-        return Batch.of(rows, context_of(self.actor.config))
+        return Batch.of(rows, self._context)
 
     def say(self, batch: Batch, *, entropy: bool = False) -> Said:
         """What the actor says; carries gradient unless it is switched off."""

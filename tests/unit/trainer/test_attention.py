@@ -88,15 +88,25 @@ def test_short_bfloat16_sequences_attend_as_torch_does_and_so_do_their_gradients
         torch.testing.assert_close(ours, theirs, atol=0.1, rtol=0.05)
 
 
-def test_long_sequences_and_float32_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_row_that_sees_nothing_holds_numbers(dtype: torch.dtype) -> None:
+    nothing = torch.full((3, 1, 7, 7), torch.finfo(dtype).min, dtype=dtype)
+
+    out, _ = attend(Heads(1), *rounded(states(7, 7, 4)), nothing)
+
+    assert out.isfinite().all()
+
+
+def test_long_sequences_float32_and_learnt_masks_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     monkeypatch.setattr(attention, "sdpa_attention_forward", lambda *given, **_: asked.append(given[1].shape[2]))
 
     attend(Heads(1), *states(3, 3, 4), None)
     attend(Heads(1), *rounded(states(300, 300, 4)), None)
     attend(Heads(1), *rounded(states(4, 4, 4)), None)
+    attend(Heads(1), *rounded(states(5, 5, 4)), torch.zeros(3, 1, 5, 5, requires_grad=True))  # a bias that is learnt
 
-    assert asked == [3, 300]
+    assert asked == [3, 300, 5]
 
 
 def test_greedy_tokens_are_the_likeliest_while_rows_grow_leave_and_come(tiny_model_dir: Path) -> None:
