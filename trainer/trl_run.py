@@ -1,5 +1,6 @@
 """What all methods that TRL runs share: arguments, progress, going on after a stop."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import fields
@@ -9,7 +10,6 @@ from typing import Any, Protocol, TypeVar, cast
 import torch
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, TrainerControl, TrainerState
-from transformers.trainer_utils import get_last_checkpoint
 
 from solon.errors import InvalidInput, TrainingFailed
 from trainer import processes
@@ -114,12 +114,32 @@ def run_trainer(trainer: Trainer, config: Method) -> Any:
     """
     _require_sharding(trainer, config.sharding)
     state = config.state
-    last = get_last_checkpoint(str(state)) if state is not None and state.is_dir() else None
-    trainer.train(resume_from_checkpoint=last)
+    last = last_whole(state) if state is not None else None
+    trainer.train(resume_from_checkpoint=None if last is None else str(last))
     network = _whole(trainer) if config.sharding != "none" else trainer.accelerator.unwrap_model(trainer.model)
     if not all(torch.isfinite(parameter).all() for parameter in network.parameters()):
         raise TrainingFailed("the weights are no longer finite", remedy="lower learning_rate")
     return network
+
+
+def last_whole(state: Path) -> Path | None:
+    """The newest checkpoint in `state` that was written to its end; None where there is none.
+
+    A training that dies while it saves leaves a folder that is not whole: weights and optimiser come first, the
+    trainer's own state last. The checkpoint before it is still there then.
+    """
+    found = {int(path.name.rpartition("-")[2]): path for path in state.glob("checkpoint-*") if path.is_dir()}
+    return next((found[step] for step in sorted(found, reverse=True) if _is_whole(found[step])), None)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether the first process wrote all of it, and every other one its random state."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    random_states = list(checkpoint.glob("rng_state_*.pth"))
+    return not random_states or len(random_states) >= processes.count()
 
 
 def _require_sharding(trainer: Trainer, asked: str) -> None:

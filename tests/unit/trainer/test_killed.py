@@ -1,6 +1,7 @@
 """A training of any method that is killed and started again ends as one that was left alone."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,13 +49,21 @@ def test_a_training_that_was_killed_ends_in_the_same_weights(name: str, chat_mod
     assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
     output = tmp_path / "killed" / f"{name}-out"
     assert not output.exists()
-    assert list((tmp_path / "killed" / "state").iterdir())
+    state = tmp_path / "killed" / "state"
+    assert list(state.iterdir())
+    for name_of_last in [path.name for path in state.glob("checkpoint-*")]:
+        half_saved(state / name_of_last, state / "checkpoint-99")
 
     events = trained(killed)
     assert _timeless(steps(events)[-1]) == _timeless(whole[-1])
     first, second = (load_file(path / "model.safetensors") for path in (tmp_path / "alone" / f"{name}-out", output))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def half_saved(whole: Path, out: Path) -> None:
+    """A checkpoint as a process leaves it that is killed while it saves."""
+    shutil.copytree(whole, out, ignore=lambda *_: ["trainer_state.json", "rng_state.pth"], dirs_exist_ok=True)
 
 
 def _timeless(metrics: dict[str, Any]) -> dict[str, Any]:
