@@ -286,7 +286,7 @@ class Recipe(Part):
     judge: ModelName | None = None
     """Registered judge; may be null where the constitution has rules that need no judge and no principles."""
     held_out_judge: ModelName | None = None
-    """Another judge, used only to evaluate."""
+    """Another judge than `judge`, used only to evaluate and to watch."""
     prompts: Prompts = Prompts()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     budget: BudgetPart = BudgetPart()
@@ -315,6 +315,12 @@ class Recipe(Part):
             seen.add(step.type)
             if step.type == "feedback" or (step.type == "critique_revision" and step.verify):
                 seen.add("label")  # people's labels and verified revisions are pairs too
+        return self
+
+    @model_validator(mode="after")
+    def _who_labels_is_not_held_out(self) -> "Recipe":
+        if self.held_out_judge is not None and self.held_out_judge == self.judge:
+            raise ValueError("`held_out_judge` is the judge itself; name another one, or leave it out")
         return self
 
     @model_validator(mode="after")

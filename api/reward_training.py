@@ -10,7 +10,7 @@ from api import children
 from api.children import Progress, Train
 from critic.exchange.given import label
 from solon.datasets import PairWriter, read_pairs
-from solon.errors import InvalidInput
+from solon.errors import InvalidInput, NotFound
 from solon.records import PreferencePair, Provenance
 from solon.rows import Row, read_rows
 from solon.settings import Settings
@@ -61,13 +61,17 @@ async def train_reward(
         done = await train(config, out.parent / f"{out.name}-run", progress)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    kept = ("pairs", "dropped", "metrics", "held_out", "seconds")
+    kept = ("pairs", "dropped", "held_out_dropped", "metrics", "held_out", "seconds")
     domains = Counter(str(pair.prompt.metadata.get("domain", "-")) for pair in read["train"])
     return {"out": str(out), "base": base, "train_domains": dict(domains)} | {name: done.get(name) for name in kept}
 
 
 def pairs_of(path: Path) -> list[PreferencePair]:
     """The pairs of a file, one that has them or one of rows that people judged; InvalidInput where there is none."""
+    if not path.is_file():
+        raise NotFound(
+            f"{path}: no such file", field="rows", remedy="give a file of pairs, or of rows that people judged"
+        )
     with path.open(encoding="utf-8") as file:
         ours = '"object":"preference"' in file.readline().replace('": "', '":"')
     found = list(read_pairs(path)) if ours else [pair for row in read_rows(path) if (pair := _judged(row)) is not None]

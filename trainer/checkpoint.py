@@ -24,6 +24,7 @@ _NOT_COPIED = (
     "*.index.json",
     "README.md",
     "provenance.json",
+    "bars.json",
     "*.jsonl",
     "checkpoint-*",
 )
@@ -89,7 +90,7 @@ def save_classifier(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
     """
     model.config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     model.to(stored_dtype(source)).save_pretrained(str(out))  # pyright: ignore[reportArgumentType] - overloaded in torch
-    ignored = shutil.ignore_patterns(*_NOT_COPIED, "config.json", "generation_config.json", "bars.json")
+    ignored = shutil.ignore_patterns(*_NOT_COPIED, "config.json", "generation_config.json")
     shutil.copytree(source, out, ignore=ignored, dirs_exist_ok=True)
     model.to(torch.float32)  # pyright: ignore[reportArgumentType] - overloaded in torch
 

@@ -15,9 +15,11 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
+from solon.errors import InvalidInput
 from trainer.config.child import Training
 
 SHARDING = Path(__file__).parent / "sharding"
@@ -62,6 +64,11 @@ def environment(training: Training, threads: int | None, code: Path) -> dict[str
 
 def launch(training: Training, threads: int | None, file: Path, events: IO[str]) -> int:
     """Run all processes to the end; rank 0's exit code. Nothing is left running, however this ends."""
+    if training.sharding.startswith("zero") and find_spec("deepspeed") is None:
+        remedy = "pip install deepspeed where it is trained, or use `sharding: fsdp2`"
+        raise InvalidInput(
+            f"{training.sharding} needs DeepSpeed, which is not installed", field="sharding", remedy=remedy
+        )
     with tempfile.TemporaryDirectory(prefix="solon-launch-") as folder:
         code = Path(folder) / "code"
         child = subprocess.Popen(

@@ -114,12 +114,26 @@ def run_trainer(trainer: Trainer, config: Method) -> Any:
     """
     _require_sharding(trainer, config.sharding)
     state = config.state
+    _spare_a_step_at_rate_0(trainer)
     last = last_whole(state) if state is not None else None
     trainer.train(resume_from_checkpoint=None if last is None else str(last))
     network = _whole(trainer) if config.sharding != "none" else trainer.accelerator.unwrap_model(trainer.model)
     if not all(torch.isfinite(parameter).all() for parameter in network.parameters()):
         raise TrainingFailed("the weights are no longer finite", remedy="lower learning_rate")
     return network
+
+
+def _spare_a_step_at_rate_0(trainer: Trainer) -> None:
+    """No warm-up where it would be a single step: transformers' schedules begin at 0, so it would only be lost, and a
+    training of one step would learn nothing."""
+    patched, create = cast(Any, trainer), trainer.create_scheduler
+
+    def created(num_training_steps: int, *arguments: Any, **options: Any) -> Any:
+        if trainer.args.get_warmup_steps(num_training_steps) == 1:
+            trainer.args.warmup_steps = 0
+        return create(num_training_steps, *arguments, **options)
+
+    patched.create_scheduler = created
 
 
 def last_whole(state: Path) -> Path | None:

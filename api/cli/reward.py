@@ -47,6 +47,8 @@ def train(
         return
     print_table(_table(found["held_out"]))
     write(f"trained on {found['pairs']} pairs, left out {found['dropped'] or 'none'}; {found['seconds']:.0f} s")
+    if found.get("held_out_dropped"):
+        write(f"held out, but not measured on: {found['held_out_dropped']}")
     write(f"{out}; serve it: vllm serve {out} --runner pooling --convert classify")
 
 

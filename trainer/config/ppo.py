@@ -22,8 +22,10 @@ class KLControl(Strict):
     """Nats, summed over a sequence: beta rises while KL is above and falls while it is below. None keeps beta fixed."""
     horizon: Positive = 10_000.0
     """Episodes over which beta adapts; larger is slower."""
+    min_beta: NotNegative = 0.0
+    """Lower bound of an adapting beta."""
     max_beta: Positive = 10.0
-    """Bound of an adapting beta."""
+    """Upper bound."""
     stop_at_kl_per_sequence: Positive | None = None
     """Nats: a step whose KL is larger is the last one of the run."""
     update_kl_per_sequence: Positive | None = None
@@ -34,6 +36,8 @@ class KLControl(Strict):
         """The settings, if an adapting beta has something to adapt."""
         if self.target_kl_per_sequence is not None and self.beta == 0:
             raise ValueError("`target_kl_per_sequence` needs a `beta` above 0 to begin with")
+        if self.target_kl_per_sequence is not None and not self.min_beta <= self.beta <= self.max_beta:
+            raise ValueError("`beta` is not between `min_beta` and `max_beta`")
         return self
 
 

@@ -39,9 +39,10 @@ class KLPrice:
         return cls(control, control.beta)
 
     def observe(self, kl_per_sequence: float, episodes: int) -> None:
-        """Adapt to the mean KL of `episodes` sequences, in nats."""
+        """Adapt to the mean KL of `episodes` sequences, in nats; more than the horizon count as the horizon."""
         target = self.control.target_kl_per_sequence
         if target is None:
             return
         error = max(-_MOST_CHANGE, min(_MOST_CHANGE, kl_per_sequence / target - 1))
-        self.beta = min(self.control.max_beta, self.beta * (1 + error * episodes / self.control.horizon))
+        moved = self.beta * (1 + error * min(1.0, episodes / self.control.horizon))
+        self.beta = max(self.control.min_beta, min(self.control.max_beta, moved))

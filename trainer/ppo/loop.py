@@ -67,7 +67,8 @@ class PPO:
         began = time.monotonic()
         metrics |= self._update.learn(lesson, step)
         metrics["seconds_update"] = time.monotonic() - began
-        self._prices.kl.observe(metrics["kl"], len(experience))
+        if step >= self._config.critic_warmup:  # before, the policy stays where it is and has no KL to price
+            self._prices.kl.observe(metrics["kl"], len(experience))
         if experience.costs is not None:
             self._prices.cost.observe(experience.costs.tolist())
         return metrics

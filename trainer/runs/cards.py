@@ -19,7 +19,7 @@ _PLACES = {"model", "output", "state", "references", "pairs", "rows", "prompts",
 def card(facts: dict[str, Any]) -> str:
     """The card as Markdown with the front matter that model hubs read."""
     config = facts["config"]
-    kind, base = config["type"], Path(config["model"]).name
+    kind, base = config["type"], _name(Path(config["model"]))
     lines = [
         "---",
         "library_name: transformers",
@@ -45,6 +45,11 @@ def card(facts: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _name(model: Path) -> str:
+    """Of a model's directory; of one that a step made, the step's."""
+    return model.parent.name if model.name == "model" else model.name
 
 
 def _data(facts: dict[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,8 @@ def require(kept: Iterable[Any], read: int, what: str, drops: Counter[str], reme
     """Raise InvalidInput, naming the field `what` and the reasons, where nothing was kept."""
     if not any(True for _ in kept):
         spelt = ", ".join(f"{count} {reason}" for reason, count in drops.most_common()) or "there is no row"
-        raise InvalidInput(f"none of the {read} {what} can be trained on: {spelt}", field=what, remedy=remedy)
+        purpose = "measured" if what == "held_out_pairs" else "trained"
+        raise InvalidInput(f"none of the {read} {what} can be {purpose} on: {spelt}", field=what, remedy=remedy)
 
 
 class Curve:

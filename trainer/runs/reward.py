@@ -27,7 +27,7 @@ from trainer.runs.states import kept_state
 def run(config: RewardConfig, emit: Emit) -> None:
     """Train the members one after the other, and publish them."""
     started = time.monotonic()
-    drops: Counter[str] = Counter()
+    drops, unmeasured = Counter[str](), Counter[str]()
     rows, about = list(read_pairs(config.pairs)), manifest(config.pairs)
     with published(config.output) as scratch:
         tokenizer = checkpoint.load_tokenizer(config.model, "model")
@@ -36,7 +36,8 @@ def run(config: RewardConfig, emit: Emit) -> None:
         require(groups, len(rows), "pairs", drops, "label more prompts")
         kept, out = held_out(groups, config.held_out, config.seed)
         if config.held_out_pairs is not None:
-            kept, out = groups, _others(config, encoder, {group.key for group in groups})
+            trained, soft = {group.key for group in groups}, config.soft_labels
+            kept, out = groups, _others(config.held_out_pairs, encoder, trained, unmeasured, soft_labels=soft)
         require(kept, len(rows), "pairs", drops, "lower held_out or label more prompts")
         emit("phase", name="train", pairs=_pairs(kept), held_out=_pairs(out), dropped=dict(drops))
         members = _Members(config, tokenizer, kept, out, scratch)
@@ -47,19 +48,33 @@ def run(config: RewardConfig, emit: Emit) -> None:
         measured = _measured(members.differences(), out)
         seconds = round(time.monotonic() - started, 2)
         used = {"train": _pairs(kept), "held_out": _pairs(out), "prompts": len(kept), "dropped": dict(drops)}
+        used |= {"held_out_dropped": dict(unmeasured)} if unmeasured else {}
         about_model = {"members": members.about, "disagreement": members.disagreement()}
         about_model |= {"held_out": measured, "pairs": used}
         write_json(scratch / ABOUT, about_model)
         write_facts(scratch, {**facts, "pairs": used, "held_out": measured, "seconds": seconds})
-    done = {"pairs": _pairs(kept), "dropped": dict(drops), "metrics": steps.last, "held_out": measured}
+    done = {
+        "pairs": _pairs(kept),
+        "dropped": dict(drops),
+        "held_out_dropped": dict(unmeasured),
+        "metrics": steps.last,
+        "held_out": measured,
+    }
     emit("done", output=str(config.output), **done, seconds=seconds)
 
 
-def _others(config: RewardConfig, encoder: Encoder, trained: set[str]) -> list[Group]:
-    """The groups of `held_out_pairs` whose prompts are not trained on; what does not fit the model is left out."""
-    assert config.held_out_pairs is not None  # noqa: S101 - asked for only where they are
-    found = gather(read_pairs(config.held_out_pairs), encoder, Counter(), soft_labels=config.soft_labels)
-    return [group for group in found if group.key not in trained]
+def _others(file: Path, encoder: Encoder, trained: set[str], drops: Counter[str], *, soft_labels: bool) -> list[Group]:
+    """The groups of held-out pairs whose prompts are not trained on, `drops` counts the others; InvalidInput where
+    none is left."""
+    rows = list(read_pairs(file))
+    kept: list[Group] = []
+    for group in gather(rows, encoder, drops, soft_labels=soft_labels):
+        if group.key in trained:
+            drops["prompt_is_trained_on"] += len(group.comparisons)
+        else:
+            kept.append(group)
+    require(kept, len(rows), "held_out_pairs", drops, "hold out pairs of prompts that are not trained on")
+    return kept
 
 
 class _Members:

@@ -51,7 +51,7 @@ class Models:
         """The model of this name."""
         if name in self.directories:
             return self.trained[self.directories[name].name]
-        return {"starter": self.policy, "starter-judge": self.judge}[name]
+        return {"starter": self.policy, "starter-judge": self.judge, "other-judge": self.judge}[name]
 
     async def serve(self, directories: Mapping[str, Path]) -> None:
         """Remember the directories."""
@@ -108,6 +108,7 @@ def settings(tmp_path: Path) -> Settings:
         folder.mkdir(parents=True)
         (folder / "config.json").write_text("{}")
         places.append(f"models.{name}.path={folder}")
+    places.append(f"models.other-judge={{kind: judge, path: {tmp_path / 'registered' / 'starter-judge'}}}")
     return Settings.load(overrides=places, environment={})
 
 

@@ -105,6 +105,7 @@ def test_paths_are_taken_from_the_recipes_folder(tmp_path: Path):
         (["steps=[]"], "steps", "at least 1 item"),
         (["seed=many"], "seed", "valid integer"),
         (["judge=http://x/v1"], "judge", "match pattern"),
+        (["held_out_judge=starter-judge"], None, "`held_out_judge` is the judge itself"),
     ],
 )
 def test_a_wrong_recipe_names_the_field(tmp_path: Path, overrides: list[str], field: str | None, says: str):

@@ -11,7 +11,7 @@ from api.children import Progress
 from api.cli import app
 from api.reward_training import pairs_of, train_reward
 from solon.datasets import read_pairs
-from solon.errors import InvalidInput
+from solon.errors import InvalidInput, NotFound
 from solon.settings import Settings
 from trainer.config import AnyConfig, RewardConfig, RewardMethod
 
@@ -60,6 +60,11 @@ def test_rows_that_nobody_judged_are_refused(tmp_path: Path):
     path.write_text('{"prompt": "Hm?"}\n')
     with pytest.raises(InvalidInput, match="people judged"):
         pairs_of(path)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(NotFound, match="no such file"):
+        pairs_of(tmp_path / "nowhere.jsonl")
 
 
 def test_a_wrong_option_names_the_field(tmp_path: Path):

@@ -272,7 +272,7 @@ async def test_a_monitor_is_told_what_to_ask_and_its_alarm_is_an_event(run: Runs
         {"type": "reward_model"},
         {"type": kind, "steps": 3, "monitor": {"every": 1, "limit": 4}},
     ]
-    summary = await run(f"steps={json.dumps(steps)}", "held_out_judge=starter-judge", train=train)
+    summary = await run(f"steps={json.dumps(steps)}", "held_out_judge=other-judge", train=train)
     better, worse, same = asked["judge"]
     assert better > 0.5 > worse
     assert same == 0.5
@@ -305,7 +305,7 @@ async def test_what_a_monitor_of_grpo_saw_is_in_the_report_and_counts_as_an_inpu
         {"type": "grpo", "steps": 3, "monitor": {"every": 1, "limit": 4}},
         {"type": "evaluate"},
     ]
-    again = ["held_out_judge=starter-judge", f"steps={json.dumps(steps)}"]
+    again = ["held_out_judge=other-judge", f"steps={json.dumps(steps)}"]
     await run(*again, train=train)
     report = Report.model_validate_json((run.out / "report.json").read_bytes())
     assert [each.step for each in report.observations] == [0, 3]

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from solon.datasets import write_pairs
+from solon.errors import InvalidInput
 from tests.unit.trainer.conftest import MakePair
 from tests.unit.trainer.fake_vllm import FakeVLLM, running
 from tests.unit.trainer.trainings import configurations, steps, trained, written
@@ -53,6 +54,13 @@ def test_the_launcher_starts_what_was_asked_for_on_the_loopback_and_restarts_not
     sharded = launch.command(DPOConfig(**values, processes=2, sharding="zero3"), Path("c.json"))
     assert Path(sharded[sharded.index("--config_file") + 1]).is_file()
     assert launch.environment(DPOConfig(**values, processes=2), 3, Path("code"))["OMP_NUM_THREADS"] == "3"
+
+
+def test_deepspeed_that_is_not_there_is_named_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(launch, "find_spec", lambda _: None)
+    config = DPOConfig(type="dpo", model=Path("m"), pairs=Path("p"), output=Path("o"), processes=2, sharding="zero2")
+    with pytest.raises(InvalidInput, match="zero2 needs DeepSpeed"), (tmp_path / "events").open("w") as events:
+        launch.launch(config, None, Path("c.json"), events)
 
 
 @pytest.mark.parametrize("name", ["fsdp2", "zero2", "zero3"])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 from solon.errors import InvalidInput
 from solon.records import Completion, Message, Prompt
@@ -65,6 +66,14 @@ def test_a_model_learns_to_write_what_it_is_shown_and_to_stop(chat_model: Path, 
     prompt = tuple(model.encode_chat([{"role": "user", "content": "Hm?"}]))
     (written,) = Sampler(model).sample([Request(prompt, Sampling(max_tokens=20, temperature=0))])
     assert (written.text, written.finish_reason) == ("Sure.", "stop")
+
+
+def test_a_training_of_one_step_learns(chat_model: Path, tmp_path: Path):
+    events = _fit(chat_model, [_sample("Sure.")] * 4, tmp_path, epochs=1.0)
+    (only,) = (event["metrics"] for event in events if event["event"] == "progress")
+    assert only["learning_rate"] == pytest.approx(5e-3)
+    before, after = (load_file(path / "model.safetensors") for path in (chat_model, tmp_path / "out"))
+    assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
 def test_a_run_that_goes_on_from_its_checkpoint_ends_in_the_same_weights(chat_model: Path, tmp_path: Path):

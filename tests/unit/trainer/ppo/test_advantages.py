@@ -94,6 +94,20 @@ def test_the_price_of_kl_rises_above_its_target_and_falls_below_by_a_bounded_ste
     assert price.beta == 0.15
 
 
+def test_the_price_stays_within_its_bounds_however_many_episodes_a_step_has():
+    price = KLPrice.start(KLControl(beta=0.1, target_kl_per_sequence=50.0, horizon=1, min_beta=0.05))
+    price.observe(0.0, 64)
+    assert price.beta == pytest.approx(0.08)
+    for _ in range(10):
+        price.observe(0.0, 64)
+    assert price.beta == 0.05
+
+
+def test_a_price_that_begins_outside_its_bounds_is_refused():
+    with pytest.raises(ValueError, match="between `min_beta` and `max_beta`"):
+        KLControl(beta=0.1, target_kl_per_sequence=4.0, min_beta=0.2)
+
+
 def test_a_fixed_price_stays():
     price = KLPrice.start(KLControl(beta=0.1))
     price.observe(1000.0, 1000)

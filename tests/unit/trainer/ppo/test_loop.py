@@ -10,6 +10,7 @@ import torch
 
 from solon.errors import InvalidInput, TrainingFailed
 from solon.records import Message, Prompt
+from tests.unit.trainer.trainings import configurations, steps, trained, written
 from trainer import checkpoint
 from trainer.config import PPOConfig
 from trainer.data import Encoder, Sample, write_samples
@@ -23,7 +24,7 @@ from trainer.ppo.rollout import Experience, Prompts, Rollouts
 from trainer.ppo.update import Update, learning_rate
 from trainer.reward.scoring import RewardModel, classifier, rewards_of
 from trainer.rewards.mix import FAILED, Item
-from trainer.runs import ppo
+from trainer.runs import groups, ppo
 
 # TRL 1.16 still uses transformers' old name.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -202,6 +203,15 @@ def test_a_warm_up_of_the_critic_leaves_the_policy_alone(parts: Any):
     run.update.learn(lesson, 0)
     assert all(torch.equal(before[name], p) for name, p in run.networks.actor.named_parameters())
     assert not torch.allclose(values, run.networks.values(Batch.of(lesson.experience.rows)))
+
+
+def test_the_price_of_kl_waits_for_the_policy(chat_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for module in (groups, ppo):  # put back what `trained` replaces
+        monkeypatch.setattr(module, "opened", module.opened)
+    config = configurations(tmp_path, chat_model)["ppo"] | {"critic_warmup": 2, "steps": 3}
+    config |= {"kl": {"beta": 0.2, "target_kl_per_sequence": 4.0, "horizon": 6}}
+    prices = [step["beta"] for step in steps(trained(written(tmp_path, "ppo", config)))]
+    assert prices == [0.2, 0.2, 0.2]  # the first that follows a move of the policy is that of a fourth step
 
 
 def test_a_step_ends_early_where_the_policy_has_moved_too_far(parts: Any):

@@ -192,7 +192,12 @@ def test_held_out_pairs_of_a_file_are_measured_and_none_of_their_prompts_is_trai
     reward.run(RewardConfig.model_validate(config), lambda event, **fields: events.append({"event": event, **fields}))
     done = events[-1]
     assert done["pairs"] == 8
-    assert done["held_out"]["accuracy"]["n"] == 3  # prompts 6 and 7 are trained on
+    assert done["held_out"]["accuracy"]["n"] == 3
+    assert done["held_out_dropped"] == {"prompt_is_trained_on": 2}
+
+    config |= {"output": tmp_path / "third", "held_out_pairs": config["pairs"]}
+    with pytest.raises(InvalidInput, match="none of the 8 held_out_pairs can be measured on: 8 prompt_is_trained_on"):
+        reward.run(RewardConfig.model_validate(config), lambda *_, **__: None)
 
 
 @pytest.mark.parametrize("what", ["policy", "nothing"])
