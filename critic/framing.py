@@ -1,10 +1,9 @@
 """Text as it stands in the critic's prompts: conversations and completions neutralised, questions in one line."""
 
-import re
 from functools import lru_cache
 from typing import Final
 
-from critic.markers import neutralise
+from critic.markers import LABELS, neutralise
 from solon.records import Message
 from solon.templates import conversation
 
@@ -12,21 +11,17 @@ DEFAULT_QUESTION: Final = "Which response follows the principle better?"
 
 
 @lru_cache(maxsize=256)  # asked again for every principle and order
-def dialogue(messages: tuple[Message, ...]) -> str:
+def dialogue(messages: tuple[Message, ...], labels: tuple[str, ...] = LABELS) -> str:
     """The conversation as lines, with nothing in it that could close a frame of ours."""
-    return conversation([Message(role=message.role, content=neutralise(message.content)) for message in messages])
+    return conversation(
+        [Message(role=message.role, content=neutralise(message.content, labels=labels)) for message in messages]
+    )
 
 
 @lru_cache(maxsize=256)
-def framed(text: str, labels: tuple[str, str]) -> str:
+def framed(text: str, labels: tuple[str, ...] = LABELS) -> str:
     """A completion as it stands between [label] and [/label]: it can close neither frame."""
-    text = neutralise(text)
-    return text if labels == ("A", "B") else _markers(labels).sub(lambda found: f"({found[1]}{found[2]})", text)
-
-
-@lru_cache(maxsize=16)
-def _markers(labels: tuple[str, str]) -> re.Pattern[str]:
-    return re.compile(rf"\[\s*(/?)\s*({'|'.join(re.escape(label) for label in labels)})\s*\]")
+    return neutralise(text, labels=labels)
 
 
 @lru_cache(maxsize=1024)  # of principles and questions, for every comparison

@@ -12,14 +12,13 @@ from typing import Any, ClassVar, Final
 from constitution.document import Principle
 from critic.framing import DEFAULT_QUESTION, dialogue, framed, one_line
 from critic.judges.desk import Desk
-from critic.markers import neutralise
+from critic.markers import LABELS, neutralise
 from critic.readings import Reading
 from solon.records import Comparison, Completion, Message, Prompt
 from solon.templates import render
 
 SAMPLING: Final[dict[str, Any]] = {"max_tokens": 1, "temperature": 0.0, "top_logprobs": 20}
 """Of a one-token judge call: the log-probabilities of a tempered distribution would not be the judge's beliefs."""
-LABELS: Final = ("A", "B")
 ANSWERS: Final = ("Yes", "No")
 
 
@@ -61,7 +60,7 @@ def pair_messages(
     """The exact prompt of one vote. The principle is shown as one line, so wrapping it differently changes nothing."""
     return render(
         template,
-        conversation=dialogue(listed.prompt.messages),
+        conversation=dialogue(listed.prompt.messages, labels),
         a=framed(listed.a.text, labels),
         b=framed(listed.b.text, labels),
         first=labels[0],

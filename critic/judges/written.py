@@ -145,7 +145,11 @@ class Argued:
 
     def _concluding(self, messages: tuple[Message, Message], argument: str) -> tuple[Message, ...]:
         conclude = render("judge_conclude", first=self.labels[0], second=self.labels[1])[1]
-        return (*messages, Message(role="assistant", content=neutralise(argument).strip()), conclude)
+        return (
+            *messages,
+            Message(role="assistant", content=neutralise(argument, labels=self.labels).strip()),
+            conclude,
+        )
 
 
 class _Said(BaseModel):
