@@ -260,9 +260,15 @@ class RevisionChain(Record):
     revisions: tuple[Revision, ...] = ()
     """One per round, whatever became of it."""
     flags: tuple[str, ...] = ()
+    """`known_benign`; `injection_suspected`, of the prompt or the original."""
     provenance: Provenance
     extra: dict[str, Any] = Field(default_factory=dict)
     """Unknown keys of the input row, passed through."""
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether prompt or original seem to speak to the judge: the original is no text to learn from."""
+        return INJECTION_SUSPECTED in self.flags
 
     @property
     def kept(self) -> tuple[Revision, ...]:
