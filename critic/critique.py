@@ -34,6 +34,7 @@ from solon.chat import ChatModel
 from solon.errors import InvalidInput
 from solon.records import (
     INJECTION_SUSPECTED,
+    POSITION_INCONSISTENT,
     Comparison,
     Completion,
     Discard,
@@ -224,5 +225,5 @@ def _verdict_on(pair: PreferencePair) -> str | None:
     """Why a revision, b of the pair, is not kept; both orders must say that it is better."""
     if pair.status not in (Status.OK, Status.TIE):
         return "unverified"
-    wins = pair.chosen == "b" and "position_inconsistent" not in pair.flags
+    wins = pair.chosen == "b" and POSITION_INCONSISTENT not in pair.flags
     return None if wins else "not_better"

@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 INJECTION_SUSPECTED = "injection_suspected"
 """Flag of a pair with a text that seems to speak to the judge instead of to the person who asked."""
 
+POSITION_INCONSISTENT = "position_inconsistent"
+"""Flag of a pair whose better side changes with the order of listing: its soft label stands, a hard one does not."""
+
 SELF_PREFERENCE = "self_preference"
 """Flag of a pair whose label the policy gave to texts of its own."""
 
