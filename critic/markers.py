@@ -32,7 +32,6 @@ _UNSEEN = f"[{_SEEN_AS_NOTHING}]*+"
 _GAP = rf"[\s{_SEEN_AS_NOTHING}]*+"
 _MARGIN = rf"(?:[^\S\n]|[{_SEEN_AS_NOTHING}])*+"
 _OPEN, _CLOSE = "[\\[\ufe47\uff3b\u3010\u27e6]", "[\\]\ufe48\uff3d\u3011\u27e7]"
-_FENCE = rf"((?:\s{_GAP}(?:[0-9a-fA-F]{_UNSEEN})++)?+)"
 _SLASH = "[/\u2044\u2215\uff0f]"
 _WIDE = (range(0x30, 0x3000), range(0xFF00, 0xFFF0), range(0x1D400, 0x1D800), range(0x1F100, 0x1F170))
 """Where Unicode has other forms of letters and digits: in circles, wide, mathematical, raised."""
@@ -47,6 +46,10 @@ def _forms() -> dict[str, str]:
         if len(plain) == 1 and plain.isascii() and plain.isalnum():
             found[plain] += chr(code)
     return dict(found)
+
+
+_HEX = "".join(_forms()[digit] for digit in "0123456789abcdefABCDEF")
+_FENCE = rf"((?:\s{_GAP}(?:[{_HEX}]{_UNSEEN})++)?+)"
 
 
 def _spread(word: str, *, any_case: bool) -> str:
