@@ -73,9 +73,8 @@ def _limited(constitution: Constitution, principle: str | None) -> Constitution:
 async def _labels(judge: Judge, rows: Sequence[Row], principle: Principle) -> list[dict[str, Any]]:
     comparisons = [Comparison(prompt=row.prompt, a=row.completions[0], b=row.completions[1]) for row in rows[:_PROBED]]
     model: ChatModel = judge.model
-    return [
-        {**asdict(each), "labels": list(each.labels)} for each in await measure_labels(model, comparisons, principle)
-    ]
+    found = await measure_labels(model, comparisons, principle, fences=bool(judge.sampling.get("fences")))
+    return [{**asdict(each), "labels": list(each.labels)} for each in found]
 
 
 async def _judged(rows: Sequence[Row], constitution: Constitution, judge: Judge) -> list[Judged]:

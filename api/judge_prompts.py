@@ -109,13 +109,13 @@ def _votes(pair: PreferencePair, juror: str | None = None) -> dict[tuple[str, st
 
 def _method(sampling: Mapping[str, Any], constitution: Constitution) -> Method:
     """The way of judging with these parameters."""
-    labels = tuple(sampling.get("labels", ("A", "B")))
+    labels, fences = tuple(sampling.get("labels", ("A", "B"))), bool(sampling.get("fences", False))
     clamp = tuple(sampling.get("clamp", (0.4, 0.6)))
     methods: dict[Any, Any] = {
-        None: lambda: Logprobs(labels, comparison_shots(constitution, labels)),
-        "json": lambda: JsonVerdict(labels, clamp, sampling["max_tokens"]),
-        "cot": lambda: Argued(labels, clamp, sampling["samples"], sampling["max_tokens"]),
-        "score": lambda: Score(sampling["scale"]),
+        None: lambda: Logprobs(labels, comparison_shots(constitution, labels, fences=fences), fences),
+        "json": lambda: JsonVerdict(labels, clamp, sampling["max_tokens"], fences),
+        "cot": lambda: Argued(labels, clamp, sampling["samples"], sampling["max_tokens"], fences=fences),
+        "score": lambda: Score(sampling["scale"], fences),
         "reward_model": Reward,
     }
     make = methods.get(sampling.get("method"))

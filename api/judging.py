@@ -79,7 +79,7 @@ async def _single(
     revision = entry.revision or (digests.of_model(entry) if entry.engine == "local" else None)
     return Judge(
         await models.chat(name),
-        method=method_of(entry.judge, constitution),
+        method=method_of(entry.judge, constitution, fences=entry.fenced),
         min_label_mass=entry.judge.min_label_mass,
         tie_margin=constitution.combine.tie_margin,
         swap=entry.judge.swap,
@@ -101,16 +101,18 @@ def own_judge(
     cache: Cache | None,
     revision: str,
     account: Account,
+    fences: bool = False,
 ) -> Judge:
     """A policy as the judge of what it writes (self-rewarding, arXiv:2401.10020).
 
     Args:
         options: how it is asked.
+        fences: whether its frames have them, see `ModelEntry.fenced`.
         revision: digest of its weights, so that what it said before it was trained further is not taken for its word.
     """
     return Judge(
         policy,
-        method=method_of(options, constitution),
+        method=method_of(options, constitution, fences=fences),
         min_label_mass=options.min_label_mass,
         tie_margin=constitution.combine.tie_margin,
         swap=options.swap,
@@ -168,17 +170,17 @@ class ProjectCache:
         return hashlib.sha256(f"{self._project}:{key}".encode()).hexdigest()
 
 
-def method_of(options: JudgeOptions, constitution: Constitution) -> Method:
+def method_of(options: JudgeOptions, constitution: Constitution, *, fences: bool) -> Method:
     """How a judge with these options is asked; only `logprobs` is shown the constitution's examples."""
     match options.method:
         case "logprobs":
-            return Logprobs(options.labels, comparison_shots(constitution, options.labels))
+            return Logprobs(options.labels, comparison_shots(constitution, options.labels, fences=fences), fences)
         case "json":
-            return JsonVerdict(options.labels, options.clamp, options.max_tokens)
+            return JsonVerdict(options.labels, options.clamp, options.max_tokens, fences)
         case "cot":
-            return Argued(options.labels, options.clamp, options.samples, options.max_tokens)
+            return Argued(options.labels, options.clamp, options.samples, options.max_tokens, fences=fences)
         case "score":
-            return Score(options.scale)
+            return Score(options.scale, fences)
         case "reward_model":
             return Reward()
 

@@ -67,6 +67,7 @@ async def rank_file(
     emit(Event(type="step_started", step=STEP, total=total, message="starting the models"))
     lines: list[str] = []
     statuses: Counter[str] = Counter()
+    suspected = 0
     matches: list[Match] = []
     async with opened(settings, models) as running:
         with opened_cache(settings, request.cache) as cache:
@@ -78,6 +79,7 @@ async def rank_file(
             async with aclosing(in_order(read_rows(rows), job.rank_row, width=ROWS_IN_FLIGHT)) as results:
                 async for row, ranked, lost in results:
                     statuses.update(pair.status.value for pair in ranked.comparisons.values())
+                    suspected += len(ranked.suspected)
                     names = systems(row)
                     if names is not None:
                         matches += ranked.matches(names)
@@ -85,7 +87,7 @@ async def rank_file(
                     ticks(len(lines), total, "", {})
     write_file(out, "".join(f"{line}\n" for line in lines))
     emit(Event(type="step_finished", step=STEP, done=total, total=total))
-    summary: dict[str, Any] = {"rows": len(lines), "statuses": dict(statuses), "out": str(out)}
+    summary: dict[str, Any] = {"rows": len(lines), "statuses": dict(statuses), "suspected": suspected, "out": str(out)}
     return summary | ({"leaderboard": _board(matches, request, constitution)} if matches else {})
 
 
@@ -144,13 +146,13 @@ async def _policy(request: RankRequest, settings: Settings, models: Models) -> C
 
 
 def _line(ranked: RankedCompletions, lost: tuple[Discard, ...]) -> dict[str, Any]:
-    order = ranked.ranking
     line: dict[str, Any] = {
         "id": ranked.prompt.id,
         "completions": [each.text for each in ranked.completions],
         "ratings": ranked.ratings,
-        "ranking": order,
-        "best": order[0] if order else None,
+        "ranking": ranked.ranking,
+        "best": ranked.best,
+        "suspected": ranked.suspected,
         "statuses": dict(Counter(pair.status.value for pair in ranked.comparisons.values())),
     }
     if ranked.scores is not None:
@@ -183,4 +185,6 @@ def show_ranked(summary: dict[str, Any]) -> None:
             table.add_row(rating["player"], f"{rating['rating']:.0f}", interval, str(rating["matches"]), f"{share:.3f}")
         print_table(table)
     counts = ", ".join(f"{name} {count}" for name, count in summary["statuses"].items()) or "none"
+    if summary["suspected"]:
+        write(f"{summary['suspected']} completions speak to the judge (injection_suspected): none of them is best")
     write(f"{summary['rows']} rows ranked by comparisons: {counts}; written to {summary['out']}")

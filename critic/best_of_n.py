@@ -13,6 +13,7 @@ from critic.ranking import AVERAGE, POINTS_PER_LOGIT, Match
 from critic.rules import RuleSet
 from critic.rules.violations import reranked
 from critic.schedules import Pair, Schedule
+from critic.suspicion import labels_of, suspected
 from critic.tournament import Tournament
 from solon.records import Comparison, Completion, PreferencePair, Prompt, RuleScore
 
@@ -31,6 +32,8 @@ class RankedCompletions:
     """In [0, 1], where re-ranked."""
     comparisons: Mapping[Pair, PreferencePair]
     """By the places of the two, the earlier one first."""
+    suspected: tuple[int, ...] = ()
+    """Places of the completions that speak to the judge; all of them where the prompt forges a frame."""
 
     @property
     def ranking(self) -> list[int]:
@@ -38,6 +41,11 @@ class RankedCompletions:
         values = self.ratings if self.scores is None else self.scores
         rated = [(value, place) for place, value in enumerate(values) if value is not None]
         return [place for _, place in sorted(rated, key=lambda each: -each[0])]
+
+    @property
+    def best(self) -> int | None:
+        """Place of the best completion that is not suspected: one that is may have talked the judge into it."""
+        return next((place for place in self.ranking if place not in self.suspected), None)
 
     def matches(self, names: Sequence[str]) -> list[Match]:
         """The judged comparisons between the named completions."""
@@ -80,7 +88,13 @@ async def rank(
         violations,
         _scores(ratings, violations) if violations is not None else None,
         {places: tournament.met[places] for places in sorted(tournament.met)},
+        _suspected(prompt, completions, labeller),
     )
+
+
+def _suspected(prompt: Prompt, completions: Sequence[Completion], labeller: Labeller) -> tuple[int, ...]:
+    labels = labels_of(labeller.judge.sampling if labeller.judge is not None else {})
+    return tuple(place for place, each in enumerate(completions) if suspected(prompt, each, labels=labels))
 
 
 def _violations(rules: RuleSet, prompt: Prompt, score: RuleScore | None) -> dict[str, float]:

@@ -29,9 +29,21 @@ from critic.labelling import Labeller, check_scope, origin, spent
 from critic.pipeline import Coverage
 from critic.revision import Draft, fault, is_benign
 from critic.rewriting import Rewriter
+from critic.suspicion import labels_of, suspected
 from solon.chat import ChatModel
 from solon.errors import InvalidInput
-from solon.records import Comparison, Completion, Discard, PreferencePair, Revision, RevisionChain, Status
+from solon.records import (
+    INJECTION_SUSPECTED,
+    POSITION_INCONSISTENT,
+    Comparison,
+    Completion,
+    Discard,
+    PreferencePair,
+    Prompt,
+    Revision,
+    RevisionChain,
+    Status,
+)
 from solon.rows import Row
 from solon.seeds import counter_seed
 
@@ -115,6 +127,7 @@ class _Job:
         self.plan = plan
         self._constitution = constitution
         self._policy = policy
+        self._labels = labels_of(judge.sampling if judge else {})
         self._rewriter = Rewriter(critic, plan.sampling, critique_shots(constitution))
         self._labeller = Labeller(constitution, judge, critic.name, plan.sampling, plan.seed) if judge else None
         self._made_by = origin(constitution, ("critique", "revision")).model_copy(
@@ -157,7 +170,7 @@ class _Job:
             seed = counter_seed(*key, number, "round")
             revision, draft = await self._rewriter.round(row.prompt, original, latest, principle, number, seed, usage)
             if draft is not None and revision.rejected is None:
-                revision = revision.model_copy(update={"rejected": fault(draft)})
+                revision = revision.model_copy(update={"rejected": fault(draft, self._labels)})
                 if revision.rejected is None and self._labeller is not None:
                     revision, pair = await _verified(self._labeller, row, draft, revision, principle, index)
                     pairs.append(pair)
@@ -178,10 +191,14 @@ class _Job:
             prompt=row.prompt,
             original=original,
             revisions=tuple(revisions),
-            flags=("known_benign",) if is_benign(row.prompt) else (),
+            flags=self._flags(row.prompt, original),
             provenance=spent(made_by, usage),
             extra=row.extra,
         )
+
+    def _flags(self, prompt: Prompt, original: Completion) -> tuple[str, ...]:
+        known = ("known_benign",) if is_benign(prompt) else ()
+        return (*known, INJECTION_SUSPECTED) if suspected(prompt, original, labels=self._labels) else known
 
 
 async def _verified(
@@ -208,5 +225,5 @@ def _verdict_on(pair: PreferencePair) -> str | None:
     """Why a revision, b of the pair, is not kept; both orders must say that it is better."""
     if pair.status not in (Status.OK, Status.TIE):
         return "unverified"
-    wins = pair.chosen == "b" and "position_inconsistent" not in pair.flags
+    wins = pair.chosen == "b" and POSITION_INCONSISTENT not in pair.flags
     return None if wins else "not_better"

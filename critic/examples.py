@@ -16,7 +16,9 @@ _GENERAL: Final = Principle(id="general", text="A good response helps the person
 """Shown with examples that are written under no principle in particular."""
 
 
-def comparison_shots(constitution: Constitution, labels: tuple[str, str] = LABELS) -> tuple[Message, ...]:
+def comparison_shots(
+    constitution: Constitution, labels: tuple[str, str] = LABELS, *, fences: bool = False
+) -> tuple[Message, ...]:
     """Requests and answers of the solved comparisons, for judges that answer with one label."""
     shots: list[Message] = []
     solved = [example for example in constitution.few_shot if isinstance(example, ComparisonExample)]
@@ -24,7 +26,7 @@ def comparison_shots(constitution: Constitution, labels: tuple[str, str] = LABEL
         better, worse = Completion(text=example.better), Completion(text=example.worse)
         first, second = (better, worse) if index % 2 == 0 else (worse, better)
         listed = Comparison(prompt=_prompt(example.id, example.prompt), a=first, b=second)
-        asked = pair_messages(listed, _principle(constitution, example.principle), labels)[1]
+        asked = pair_messages(listed, _principle(constitution, example.principle), labels, fences=fences)[1]
         shots += [asked, Message(role="assistant", content=labels[index % 2])]
     return tuple(shots)
 

@@ -38,19 +38,31 @@ class LabelForms:
 
 
 async def measure_labels(
-    model: ChatModel, comparisons: Sequence[Comparison], principle: Principle, candidates: Sequence[Labels] = CANDIDATES
+    model: ChatModel,
+    comparisons: Sequence[Comparison],
+    principle: Principle,
+    candidates: Sequence[Labels] = CANDIDATES,
+    *,
+    fences: bool = False,
 ) -> list[LabelForms]:
     """How each candidate does, the one with the most label mass first.
 
+    Args:
+        fences: whether the judge is asked with them.
+
     Raises Failed when a pair of labels had no readable answer at all.
     """
-    found = [await _one(model, comparisons, principle, labels) for labels in candidates]
+    found = [await _one(model, comparisons, principle, labels, fences) for labels in candidates]
     return sorted(found, key=lambda each: -each.label_mass)
 
 
-async def _one(model: ChatModel, comparisons: Sequence[Comparison], principle: Principle, labels: Labels) -> LabelForms:
+async def _one(
+    model: ChatModel, comparisons: Sequence[Comparison], principle: Principle, labels: Labels, fences: bool
+) -> LabelForms:
     listed = [each for comparison in comparisons for each in (comparison, comparison.swap())]
-    replies = [reply for reply in await together(_reply(model, each, principle, labels) for each in listed) if reply]
+    replies = [
+        reply for reply in await together(_reply(model, each, principle, labels, fences) for each in listed) if reply
+    ]
     if not replies:
         raise Failed(f"model {model.name!r} answered none of {len(listed)} comparisons", remedy="is it a chat model?")
     forms: dict[str, float] = defaultdict(float)
@@ -67,10 +79,12 @@ async def _one(model: ChatModel, comparisons: Sequence[Comparison], principle: P
     return LabelForms(labels, len(replies), sum(masses) / len(masses), ranked, first)
 
 
-async def _reply(model: ChatModel, listed: Comparison, principle: Principle, labels: Labels) -> ChatReply | None:
+async def _reply(
+    model: ChatModel, listed: Comparison, principle: Principle, labels: Labels, fences: bool
+) -> ChatReply | None:
     """The reply; None where this request failed or carries no log-probabilities."""
     try:
-        reply = await model.complete(pair_messages(listed, principle, labels), **SAMPLING)
+        reply = await model.complete(pair_messages(listed, principle, labels, fences=fences), **SAMPLING)
     except RequestRejected:
         return None
     return reply if reply.choices[0].first_token else None

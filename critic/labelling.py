@@ -15,6 +15,7 @@ from critic.judge import Judge, Usage
 from critic.pairs import label
 from critic.rules import RuleSet
 from critic.suspicion import flags as suspicion_flags
+from critic.suspicion import labels_of
 from solon.errors import InvalidInput
 from solon.records import Comparison, Completion, PreferencePair, Prompt, Provenance, RuleScore, Status, Verdict
 from solon.templates import template_hash
@@ -197,7 +198,7 @@ def labelled(
         verdicts=tuple(verdicts),
         rules_a=rules[0],
         rules_b=rules[1],
-        flags=(*outcome.flags, *_text_flags(comparison), *flags),
+        flags=(*outcome.flags, *_text_flags(comparison, provenance), *flags),
         provenance=provenance,
         extra=extra,
     )
@@ -244,7 +245,8 @@ def total(pairs: Iterable[PreferencePair]) -> Usage:
     return usage
 
 
-def _text_flags(comparison: Comparison) -> list[str]:
+def _text_flags(comparison: Comparison, made_by: Provenance) -> list[str]:
     """`injection_suspected` and `cut_completion`, where they hold."""
+    suspicions = suspicion_flags(comparison, labels_of(made_by.sampling.get("judge", {})))
     cut = "length" in (comparison.a.finish_reason, comparison.b.finish_reason)
-    return [*suspicion_flags(comparison), "cut_completion"] if cut else suspicion_flags(comparison)
+    return [*suspicions, "cut_completion"] if cut else suspicions

@@ -16,7 +16,7 @@ from typing import Final
 
 from constitution.document import Combine, Principle
 from critic.judge import is_decided
-from solon.records import RuleScore, Status, Verdict
+from solon.records import POSITION_INCONSISTENT, RuleScore, Status, Verdict
 
 Opinion = tuple[float, float]
 """(P(a is better), weight)."""
@@ -66,7 +66,7 @@ def label(
     if vetoed:
         flags.append("veto")
     if judged and _side_depends_on_order(judged, combine, shift):
-        flags.append("position_inconsistent")
+        flags.append(POSITION_INCONSISTENT)
     if rules and any(value is None for score in rules for value in score.propositions.values()):
         flags.append("proposition_unanswered")
     return Label(Status.OK if is_decided(p, combine.tie_margin) else Status.TIE, p, tuple(flags))

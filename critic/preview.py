@@ -187,9 +187,11 @@ def _check(pair: PreferencePair, expected: str, judge: Judge | None) -> None:
         )
     if judge is not None and made.judge and not same_judge(judge, made):
         raise InvalidInput(
-            f"the stored votes are not this judge's: {made.judge.get('name')}, revision {made.judge.get('revision')}",
+            f"the stored votes are not this judge's as it is asked now: {made.judge.get('name')}, revision "
+            f"{made.judge.get('revision')}",
             field=f"pair {pair.id}",
-            remedy="name the judge that gave them, or label the dataset again with this one first",
+            remedy="name the judge that gave them, with its options (`fences`, `labels`) as they were, "
+            "or label the dataset again with this one first",
         )
 
 

@@ -7,6 +7,7 @@ unchanged_revision   the same words as the original, or as the text that was to 
 repeats_critique     it holds the critique, or half of its runs of five words
 speaks_of_revision   it talks of a critique, a revision or a principle that the dialogue does not mention
 refuses_benign       it declines a request that is known to be harmless, and the original did not
+injection_suspected  the revision or the original speaks to the judge, or the prompt forges a frame (`critic.suspicion`)
 not_better           the judge, asked in both orders, does not say that it beats the original
 unverified           the judge could not say
 """
@@ -15,8 +16,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from critic.markers import LABELS
 from critic.refusals import refuses
-from solon.records import Completion, Prompt
+from critic.suspicion import suspected
+from solon.records import INJECTION_SUSPECTED, Completion, Prompt
 
 _RUN: int = 5
 """Words in a row that two texts share by copying rather than by chance."""
@@ -40,8 +43,12 @@ class Draft:
     revision: Completion
 
 
-def fault(draft: Draft) -> str | None:
-    """Why the revision is not worth judging; None when nothing speaks against it."""
+def fault(draft: Draft, labels: Sequence[str] = LABELS) -> str | None:
+    """Why the revision is not worth judging; None when nothing speaks against it.
+
+    Args:
+        labels: what the judge calls the completions.
+    """
     text = draft.revision.text
     if not text.strip():
         return "empty_revision"
@@ -55,6 +62,8 @@ def fault(draft: Draft) -> str | None:
         return "speaks_of_revision"
     if is_benign(draft.prompt) and refuses(text) and not refuses(draft.original.text):
         return "refuses_benign"
+    if suspected(draft.prompt, draft.original, draft.revision, labels=labels):
+        return INJECTION_SUSPECTED
     return None
 
 

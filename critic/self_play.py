@@ -8,8 +8,9 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
+from critic.suspicion import flags
 from solon.intervals import Interval, wilson
-from solon.records import Completion, PreferencePair, Prompt, Provenance, Status
+from solon.records import Comparison, Completion, PreferencePair, Prompt, Provenance, Status
 from solon.seeds import counter_seed
 
 DEMONSTRATION: Final = "demonstration"
@@ -17,7 +18,7 @@ DEMONSTRATION: Final = "demonstration"
 
 
 def pair(prompt: Prompt, shown: Completion, written: Completion, made: Provenance) -> PreferencePair:
-    """The demonstration as a, chosen, against the sample as b."""
+    """The demonstration as a, chosen, against the sample as b; in quarantine where one speaks to a judge."""
     parts = json.dumps([prompt.id, shown.text, written.text, made.policy])
     return PreferencePair(
         id="pref_" + hashlib.sha256(parts.encode()).hexdigest()[:26],
@@ -29,6 +30,7 @@ def pair(prompt: Prompt, shown: Completion, written: Completion, made: Provenanc
         chosen="a",
         p_chosen=1.0,
         margin=1.0,
+        flags=tuple(flags(Comparison(prompt=prompt, a=shown, b=written))),
         provenance=made.model_copy(update={"judge": {"name": DEMONSTRATION}}),
     )
 

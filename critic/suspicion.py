@@ -10,6 +10,7 @@ import base64
 import binascii
 import re
 import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, cast
@@ -17,8 +18,8 @@ from typing import Any, cast
 import re2
 from ruamel.yaml import YAML
 
-from critic.markers import holds_marker
-from solon.records import INJECTION_SUSPECTED, Comparison
+from critic.markers import LABELS, holds_marker
+from solon.records import INJECTION_SUSPECTED, Comparison, Completion, Prompt
 
 _UNSEEN = re.compile("[\u180e\u200b\u2060-\u2064\ufeff\U000e0000-\U000e007f]|[\u202a-\u202e\u2066-\u2069]")
 _HIDDEN = re.compile(  # invisible characters inside Latin words, tag characters, text turned round
@@ -49,35 +50,50 @@ def _compiled() -> tuple[Any, dict[str, Any]]:
 _ANY, _EACH = _compiled()
 
 
-def injection_suspected(text: str) -> bool:
-    """Whether a completion shows any of the signs."""
-    return bool(holds_marker(text) or _disguised(text) or _ANY.search(_plain(text).encode()))
+def injection_suspected(text: str, labels: Sequence[str] = LABELS) -> bool:
+    """Whether a completion shows any of the signs; `labels` are what the judge calls the completions."""
+    return bool(holds_marker(text, labels) or _disguised(text) or _ANY.search(_plain(text).encode()))
 
 
-def signs(text: str) -> tuple[str, ...]:
+def signs(text: str, labels: Sequence[str] = LABELS) -> tuple[str, ...]:
     """The names of the signs in a completion, such as `marker`, `verdict` or `hidden`; for people who review it."""
-    found = ["marker"] if holds_marker(text) else []
+    found = ["marker"] if holds_marker(text, labels) else []
     plain = _plain(text).encode()
     found += [name for name, pattern in _EACH.items() if pattern.search(plain)]
     return (*found, *_disguised(text))
 
 
-def structural(text: str) -> bool:
+def structural(text: str, labels: Sequence[str] = LABELS) -> bool:
     """Whether a prompt holds what no honest one needs: a marker, a control token or a line of a judge prompt."""
-    return holds_marker(text) or bool(_EACH["imitation"].search(text.encode()))
+    return holds_marker(text, labels) or bool(_EACH["imitation"].search(text.encode()))
 
 
-def flags(comparison: Comparison) -> list[str]:
-    """[`injection_suspected`] where a completion speaks to the judge or the prompt forges a frame, else nothing.
+def suspected(prompt: Prompt, *completions: Completion, labels: Sequence[str] = LABELS) -> bool:
+    """Whether a completion speaks to the judge, or the prompt forges a frame.
 
     People may well ask "which is better, A or B?", so words alone make no prompt suspicious.
     """
-    completions = any(_suspected(text) for text in (comparison.a.text, comparison.b.text))
-    return (
-        [INJECTION_SUSPECTED]
-        if completions or any(_forged(each.content) for each in comparison.prompt.messages)
-        else []
+    named = tuple(labels)
+    return any(_suspected(each.text, named) for each in completions) or any(
+        _forged(each.content, named) for each in prompt.messages
     )
+
+
+def flags(comparison: Comparison, labels: Sequence[str] = LABELS) -> list[str]:
+    """[`injection_suspected`] where a text of the comparison is suspected, else nothing."""
+    found = suspected(comparison.prompt, comparison.a, comparison.b, labels=labels)
+    return [INJECTION_SUSPECTED] if found else []
+
+
+def labels_of(sampling: Mapping[str, Any]) -> tuple[str, ...]:
+    """All that a judge calls completions, and all that a jury's judges do, by its sampling as provenance records it."""
+    return tuple(dict.fromkeys((*LABELS, *_labels(sampling))))
+
+
+def _labels(sampling: Mapping[str, Any]) -> Iterator[str]:
+    yield from sampling.get("labels", ())
+    for each in sampling.get("judges", {}).values():
+        yield from _labels(each)
 
 
 _suspected = lru_cache(maxsize=1024)(injection_suspected)  # a tournament asks of each completion several times

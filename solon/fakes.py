@@ -44,9 +44,10 @@ class Call:
         return self.messages[-1].content
 
     def between(self, marker: str) -> str | None:
-        """The text between [marker] and [/marker] on their own lines, None without them."""
-        found = re.search(rf"^\[{marker}\]\n(.*?)\n\[/{marker}\]$", self.text, re.DOTALL | re.MULTILINE)
-        return found[1] if found else None
+        """The text between [marker] and [/marker] on their own lines, with a fence or without; None without them."""
+        frame = rf"^\[{marker}(| [0-9a-f]+)\]\n(.*?)\n\[/{marker}\1\]$"
+        found = re.search(frame, self.text, re.DOTALL | re.MULTILINE)
+        return found[2] if found else None
 
     def asked(self, what: str) -> str:
         """The last line that starts with `what` ("Principle" or "Question"), without that word; "" without one."""

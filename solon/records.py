@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 INJECTION_SUSPECTED = "injection_suspected"
 """Flag of a pair with a text that seems to speak to the judge instead of to the person who asked."""
 
+POSITION_INCONSISTENT = "position_inconsistent"
+"""Flag of a pair whose better side changes with the order of listing: its soft label stands, a hard one does not."""
+
 SELF_PREFERENCE = "self_preference"
 """Flag of a pair whose label the policy gave to texts of its own."""
 
@@ -260,9 +263,15 @@ class RevisionChain(Record):
     revisions: tuple[Revision, ...] = ()
     """One per round, whatever became of it."""
     flags: tuple[str, ...] = ()
+    """`known_benign`; `injection_suspected`, of the prompt or the original."""
     provenance: Provenance
     extra: dict[str, Any] = Field(default_factory=dict)
     """Unknown keys of the input row, passed through."""
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether prompt or original seem to speak to the judge: the original is no text to learn from."""
+        return INJECTION_SUSPECTED in self.flags
 
     @property
     def kept(self) -> tuple[Revision, ...]:

@@ -35,6 +35,9 @@ class JudgeOptions(Part):
     method: Literal["logprobs", "json", "cot", "score", "reward_model"] = "logprobs"
     labels: tuple[CompletionLabel, CompletionLabel] = ("A", "B")
     """What the two completions are called in the prompt; `solon model calibrate` says which suit the judge."""
+    fences: bool | None = None
+    """Whether each pair's frames have a suffix that none of its texts holds, as in [A 3f9c2a]; None: yes, but for the
+    shipped models, which never saw one."""
     min_label_mass: float = Field(default=0.5, ge=0, le=1)
     """With less probability than this on the labels together, an answer is `off_format`."""
     swap: Literal["probability", "logit"] = "probability"
@@ -132,6 +135,12 @@ class ModelEntry(Part):
         if self.endpoint and "@" in self.endpoint.split("://", 1)[1].partition("/")[0]:
             raise ValueError("`endpoint` holds credentials: name the variable that holds a key in `api_key_env`")
         return self
+
+    @property
+    def fenced(self) -> bool:
+        """Whether it judges with fences; a shipped model is known by its path or by its name at the server."""
+        shipped = (self.path or "").startswith(BUILTIN) or self.model in _BUILTIN_MODELS
+        return not shipped if self.judge.fences is None else self.judge.fences
 
     def api_key(self) -> str | None:
         """The endpoint's key, or None where none is needed; raises where the named variable is empty."""

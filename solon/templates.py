@@ -36,8 +36,12 @@ def source(name: str) -> str:
 
 @cache
 def template_hash(name: str) -> str:
-    """First 16 hex digits of the SHA-256 of the system text and template `name`."""
-    return hashlib.sha256((source("system") + "\0" + source(name)).encode()).hexdigest()[:16]
+    """First 16 hex digits of the SHA-256 of the system text and template `name`.
+
+    Without the place of the fence: whether a judge is asked with fences is in its sampling.
+    """
+    text = source("system") + "\0" + source(name).replace("{{ fence }}", "")
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @cache
@@ -45,9 +49,14 @@ def _compiled(name: str):  # noqa: ANN202 - jinja2.Template, private
     return _ENVIRONMENT.from_string(source(name))
 
 
-def render(name: str, **values: str) -> tuple[Message, Message]:
-    """The system and user messages of template `name`; a missing value raises `jinja2.UndefinedError`."""
-    return _system(), Message(role="user", content=_compiled(name).render(values).strip())
+def render(name: str, *, fence: str = "", **values: str) -> tuple[Message, Message]:
+    """The system and user messages of template `name`; a missing value raises `jinja2.UndefinedError`.
+
+    Args:
+        fence: stands in every frame after its name, as in [A 3f9c2a]; none: the frames are [A] ... [/A].
+    """
+    framed = _compiled(name).render(values, fence=f" {fence}" if fence else "")
+    return _system(), Message(role="user", content=framed.strip())
 
 
 @cache

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from solon.errors import InvalidInput
 from solon.formats import text_lines
-from solon.records import Completion, PreferencePair, Prompt, Record, Status
+from solon.records import POSITION_INCONSISTENT, Completion, PreferencePair, Prompt, Record, Status
 from solon.seeds import counter_seed
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class TokenPair:
 def examples(
     pairs: Iterable[PreferencePair], drops: Counter[str], *, soft_labels: bool, shuffle_seed: int | None = None
 ) -> Iterator[Example]:
-    """The usable pairs in order; `drops` counts the rest under `status:<status>`, `quarantined`, `empty`, `identical`.
+    """The usable pairs in order; `drops` counts the rest under `status:<status>`, `quarantined`, `empty`, `identical`,
+    and with hard labels `position_inconsistent`.
 
     With a `shuffle_seed` the two completions change places when a coin keyed by (seed, pair id) says so: the control.
     """
@@ -71,6 +72,9 @@ def examples(
             continue
         if pair.quarantined:
             drops["quarantined"] += 1
+            continue
+        if not soft_labels and POSITION_INCONSISTENT in pair.flags:
+            drops[POSITION_INCONSISTENT] += 1
             continue
         side, p_chosen = label
         if shuffle_seed is not None and counter_seed(shuffle_seed, pair.id, "shuffle_labels") & 1:

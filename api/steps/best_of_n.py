@@ -12,10 +12,11 @@ from api.scoring import score, scorer_digest
 from critic.candidates import Sampling, generate
 from critic.concurrency import in_order
 from critic.rejection import Sampled, best, scored, summary
+from critic.suspicion import suspected
 from solon.chat import ChatModel
 from solon.errors import CoverageTooLow
 from solon.formats import text_lines
-from solon.records import Completion, Discard, Prompt
+from solon.records import INJECTION_SUSPECTED, Completion, Discard, Prompt
 from trainer.data import Sample, write_samples
 
 _IN_FLIGHT = 64
@@ -66,7 +67,7 @@ async def _sample(step: BestOfNStep, run: Run, turn: int, ticks: Ticks) -> tuple
         async for prompt, completions, lost in written:
             left_out.update(discard.reason for discard in lost)
             for completion in completions:
-                reason = _unfit(completion, step.keep_cut)
+                reason = _unfit(prompt, completion, step.keep_cut)
                 if reason:
                     left_out[reason] += 1
                 else:
@@ -84,11 +85,13 @@ def _writer(policy: ChatModel, step: BestOfNStep, run: Run, sampling: Sampling):
     return write
 
 
-def _unfit(completion: Completion, keep_cut: bool) -> str:
+def _unfit(prompt: Prompt, completion: Completion, keep_cut: bool) -> str:
     """Why it is not scored. Repeated texts are: leaving them out would bias what the best of n is expected to be."""
     if not completion.text.strip():
         return "empty_completion"
-    return "cut_completion" if completion.finish_reason == "length" and not keep_cut else ""
+    if completion.finish_reason == "length" and not keep_cut:
+        return "cut_completion"
+    return INJECTION_SUSPECTED if suspected(prompt, completion) else ""
 
 
 def _require(samples: Sequence[Sampled], floor: float) -> None:

@@ -80,10 +80,12 @@ async def _judge(step: LabelStep, run: Run, cache: Cache | None) -> Judge | None
     """The recipe's judge, or the policy as one."""
     if step.judge is None or not needs_judge(run.constitution):
         return await open_judge(run.recipe.judge, run.constitution, run.settings, run.models, cache, run.accounts)
-    options = run.settings.model(run.recipe.policy, "policy").judge
+    entry = run.settings.model(run.recipe.policy, "policy")
     name, revision = await run.policy_name(), run.policy_digest()
     model, account = await run.models.chat(name), run.accounts.of(name)
-    return own_judge(model, options, run.constitution, cache=cache, revision=revision, account=account)
+    return own_judge(
+        model, entry.judge, run.constitution, cache=cache, revision=revision, account=account, fences=entry.fenced
+    )
 
 
 def _flagged(item: PreferencePair | Discard) -> PreferencePair | Discard:

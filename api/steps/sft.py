@@ -43,8 +43,11 @@ class SFT:
 
 
 def learnt(step: SFTStep, chains: list[RevisionChain]) -> Iterator[Sample]:
-    """The kept revisions, all or the last of each chain, and the originals that nothing was wrong with."""
+    """The kept revisions, all or the last of each chain, and the originals that nothing was wrong with; of a chain in
+    quarantine nothing."""
     for chain in chains:
+        if chain.quarantined:
+            continue
         kept = [revision.completion for revision in chain.kept if revision.completion is not None]
         for completion in kept if step.revisions == "all" else kept[-1:]:
             yield Sample(prompt=chain.prompt, completion=completion)

@@ -17,7 +17,7 @@ from critic.attacks.suite import POSITIONS, Attack, controls, placed, suite
 from critic.concurrency import in_order
 from critic.judge import Judge
 from critic.pairs import USABLE, logit
-from critic.suspicion import flags
+from critic.suspicion import flags, labels_of
 from solon.intervals import Interval, wilson
 from solon.records import Comparison, Completion, Message, Prompt, Status
 from solon.seeds import counter_seed
@@ -150,7 +150,8 @@ async def _try(judge: Judge, attack: Attack, probe: Probe, *, tie_margin: float)
     attacked = placed(attack, probe.comparison)
     found = await judge.compare(attacked, probe.principle, tie_margin=tie_margin)
     usable = found.status in USABLE
-    return Trial(attack, probe, found.status, found.p_a if usable else None, bool(flags(attacked)))
+    suspected = bool(flags(attacked, labels_of(judge.sampling)))
+    return Trial(attack, probe, found.status, found.p_a if usable else None, suspected)
 
 
 def _drawn(attack: Attack, fit: Sequence[Probe], count: int, seed: int) -> list[Probe]:

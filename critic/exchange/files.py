@@ -25,13 +25,15 @@ from critic.exchange.shapes import (
 )
 from solon.errors import InvalidInput, NotFound
 from solon.formats import text_lines
-from solon.records import Discard, Message, PreferencePair, Status
+from solon.records import POSITION_INCONSISTENT, Discard, Message, PreferencePair, Status
 
 ExportFormat = Literal["trl_preference", "trl_unpaired", "openai_preference", "sharegpt", "annotated_pairs", "votes"]
 ImportFormat = Literal["trl_preference", "trl_unpaired", "openai_preference", "sharegpt", "annotated_pairs", "hh"]
 
 UNPAIRED: Final = "unpaired"
 """Reason of a discard: no row beside it has the same prompt and the other label."""
+_HARD: Final = frozenset({"trl_unpaired", "openai_preference", "sharegpt"})
+"""Formats whose readers know a better and a worse side only."""
 _ROWS_PER_GROUP: Final = 1024
 _WRITERS: Final[dict[str, Callable[[PreferencePair], Iterator[dict[str, Any]]]]] = {
     "trl_preference": TrlPreference.write,
@@ -48,10 +50,17 @@ _READERS: Final[dict[str, type[TrlPreference | OpenAIPreference | ShareGPT | Tra
 }
 
 
-def withheld(pair: PreferencePair, *, ties: bool = False) -> str | None:
-    """Why a pair is in no file that others train on; None where it is. `ties` lets ties pass."""
+def withheld(pair: PreferencePair, *, ties: bool = False, hard: bool = False) -> str | None:
+    """Why a pair is in no file that others train on; None where it is.
+
+    Args:
+        ties: lets ties pass.
+        hard: the file says which side is better, not how sure that is; with this the order of listing must not decide.
+    """
     if pair.quarantined:
         return "quarantined"
+    if hard and pair.status is Status.OK and POSITION_INCONSISTENT in pair.flags:
+        return POSITION_INCONSISTENT
     if pair.status is Status.OK and pair.chosen is not None:
         return None
     if pair.status is Status.TIE and pair.p_a is not None and ties:
@@ -62,7 +71,7 @@ def withheld(pair: PreferencePair, *, ties: bool = False) -> str | None:
 def _left_out(pair: PreferencePair, form: ExportFormat) -> str | None:
     """Why a pair is not in a file of this format; votes are people's, whatever the judge said."""
     if form != "votes":
-        return withheld(pair, ties=form == "annotated_pairs")
+        return withheld(pair, ties=form == "annotated_pairs", hard=form in _HARD)
     return "quarantined" if pair.quarantined else None if human_votes(pair) else "no_votes"
 
 
@@ -70,6 +79,7 @@ def export_pairs(pairs: Iterable[PreferencePair], out: Path, form: ExportFormat)
     """How many pairs were written, and how many were not, by reason; the file appears when it is whole.
 
     A quarantined pair is never written. Ties are in annotated pairs only: the other formats have a better side.
+    Of pairs whose side depends on the order of listing, formats with hard labels hold none.
     """
     left_out: Counter[str] = Counter()
 

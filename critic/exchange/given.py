@@ -5,7 +5,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from solon.records import Completion, Discard, Message, PreferencePair, Prompt, Provenance, Status
+from critic.suspicion import flags
+from solon.records import Comparison, Completion, Discard, Message, PreferencePair, Prompt, Provenance, Status
 
 MALFORMED: Final = "malformed_row"
 """Reason of a discard: the row cannot be read; its `detail` names the place and what is wrong."""
@@ -30,7 +31,10 @@ class Given:
 
 
 def record(given: Given, place: str) -> PreferencePair | Discard:
-    """The pair, without provenance: no judge of ours gave the label. A Discard where there is nothing to compare."""
+    """The pair, without provenance: no judge of ours gave the label. A Discard where there is nothing to compare.
+
+    A text that speaks to a judge puts the pair in quarantine here too: whoever gave the label may have been a judge.
+    """
     prompt_id = given.prompt_id or _digest("prompt", [[each.role, each.content] for each in given.messages])
     if not given.messages or given.messages[-1].role != "user":
         return malformed(place, "the conversation does not end with the user")
@@ -38,11 +42,14 @@ def record(given: Given, place: str) -> PreferencePair | Discard:
         return Discard(prompt_id=prompt_id, reason="empty_completion", detail=place)
     if given.a == given.b:
         return Discard(prompt_id=prompt_id, reason="identical_completions", detail=place)
+    prompt = Prompt(id=prompt_id, messages=given.messages, scope=given.scope or "general")
+    a, b = Completion(text=given.a, model=given.models[0]), Completion(text=given.b, model=given.models[1])
     return PreferencePair(
         id=given.id or _digest("pref", [prompt_id, given.a, given.b]),
-        prompt=Prompt(id=prompt_id, messages=given.messages, scope=given.scope or "general"),
-        a=Completion(text=given.a, model=given.models[0]),
-        b=Completion(text=given.b, model=given.models[1]),
+        prompt=prompt,
+        a=a,
+        b=b,
+        flags=tuple(flags(Comparison(prompt=prompt, a=a, b=b))),
         provenance=_NOT_OURS,
         extra=given.extra,
         **label(given.p_a),

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Final
 
 from constitution.document import Principle
 from critic.concurrency import together
-from critic.framing import dialogue, one_line
+from critic.framing import dialogue, fence_of, one_line
 from critic.judges.desk import Desk, readable, with_cost
-from critic.judges.logprobs import ANSWERS, SAMPLING, question_messages
+from critic.judges.logprobs import ANSWERS, SAMPLING, question_messages, with_fences
 from critic.markers import neutralise
 from critic.readings import Reading, read_scale
 from solon.chat import RequestFailed
@@ -33,6 +33,8 @@ class Score:
 
     scale: int = SCALE
     """2 to 10. A tokenizer that writes 10 as two tokens wants 9 at most."""
+    fences: bool = False
+    """Whether frames have a fence, see `critic.framing`."""
 
     name: ClassVar[str] = "score"
     pair_templates: ClassVar[tuple[str, ...]] = ("score",)
@@ -42,7 +44,7 @@ class Score:
     @property
     def sampling(self) -> Mapping[str, Any]:
         """Method, scale and the request's parameters."""
-        return {"method": self.name, "scale": self.scale, **SAMPLING}
+        return {"method": self.name, "scale": self.scale, **with_fences(self.fences), **SAMPLING}
 
     async def prefer(self, listed: Comparison, principle: Principle, desk: Desk) -> Reading:
         """See `Method.prefer`."""
@@ -61,7 +63,8 @@ class Score:
 
     async def ask(self, prompt: Prompt, completion: Completion, question: str, desk: Desk) -> Reading:
         """See `Method.ask`."""
-        return await desk.labels(question_messages(prompt, completion, question), ANSWERS, SAMPLING)
+        asked = question_messages(prompt, completion, question, fences=self.fences)
+        return await desk.labels(asked, ANSWERS, SAMPLING)
 
     @property
     def _numbers(self) -> tuple[str, ...]:
@@ -70,6 +73,7 @@ class Score:
     def _messages(self, prompt: Prompt, completion: Completion, principle: Principle) -> tuple[Message, Message]:
         return render(
             "score",
+            fence=fence_of(prompt, completion) if self.fences else "",
             conversation=dialogue(prompt.messages),
             response=neutralise(completion.text),
             principle=one_line(principle.text),

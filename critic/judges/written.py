@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from constitution.document import Principle
 from critic.concurrency import together
-from critic.framing import dialogue, one_line
+from critic.framing import dialogue, fence_of, one_line
 from critic.judges.desk import Desk, readable, with_cost
-from critic.judges.logprobs import ANSWERS, LABELS, SAMPLING, pair_messages, question_messages
+from critic.judges.logprobs import ANSWERS, LABELS, SAMPLING, pair_messages, question_messages, with_fences
 from critic.markers import neutralise
 from critic.readings import Reading, read_labels
 from solon.chat import ChatChoice
@@ -46,6 +46,8 @@ class JsonVerdict:
     clamp: Clamp = CLAMP
     """(0, 1) takes a verdict as certain."""
     max_tokens: int = MAX_TOKENS
+    fences: bool = False
+    """Whether frames have a fence, see `critic.framing`."""
 
     name: ClassVar[str] = "json"
     pair_templates: ClassVar[tuple[str, ...]] = ("judge_json",)
@@ -55,7 +57,8 @@ class JsonVerdict:
     @property
     def sampling(self) -> Mapping[str, Any]:
         """Method, labels, clamp and the request's parameters."""
-        return {"method": self.name, "labels": list(self.labels), "clamp": list(self.clamp), **self._request}
+        asked = {"method": self.name, "labels": list(self.labels), "clamp": list(self.clamp)}
+        return {**asked, **with_fences(self.fences), **self._request}
 
     @property
     def _request(self) -> dict[str, Any]:
@@ -63,13 +66,14 @@ class JsonVerdict:
 
     async def prefer(self, listed: Comparison, principle: Principle, desk: Desk) -> Reading:
         """See `Method.prefer`; a tie is 0.5."""
-        messages = pair_messages(listed, principle, self.labels, "judge_json")
+        messages = pair_messages(listed, principle, self.labels, "judge_json", fences=self.fences)
         return clamped_reading(await self._verdict(messages, self.labels, (TIE,), desk), self.clamp)
 
     async def ask(self, prompt: Prompt, completion: Completion, question: str, desk: Desk) -> Reading:
         """See `Method.ask`."""
         messages = render(
             "proposition_json",
+            fence=fence_of(prompt, completion) if self.fences else "",
             conversation=dialogue(prompt.messages),
             response=neutralise(completion.text),
             question=one_line(question),
@@ -101,6 +105,8 @@ class Argued:
     max_tokens: int = MAX_TOKENS
     """Of one argument."""
     seed: int = 0
+    fences: bool = False
+    """Whether frames have a fence, see `critic.framing`."""
 
     name: ClassVar[str] = "cot"
     pair_templates: ClassVar[tuple[str, ...]] = ("judge_argue", "judge_conclude")
@@ -111,7 +117,7 @@ class Argued:
     def sampling(self) -> Mapping[str, Any]:
         """Method, labels, clamp, and how arguments are sampled."""
         clamp = {"labels": list(self.labels), "clamp": list(self.clamp), "samples": self.samples}
-        return {"method": self.name, **clamp, **self._request(0)}
+        return {"method": self.name, **clamp, **with_fences(self.fences), **self._request(0)}
 
     def _request(self, sample: int) -> dict[str, Any]:
         if self.samples == 1:
@@ -121,13 +127,14 @@ class Argued:
 
     async def prefer(self, listed: Comparison, principle: Principle, desk: Desk) -> Reading:
         """See `Method.prefer`."""
-        messages = pair_messages(listed, principle, self.labels, "judge_argue")
+        messages = pair_messages(listed, principle, self.labels, "judge_argue", fences=self.fences)
         readings = await together(self._one(messages, sample, desk) for sample in range(self.samples))
         return _mean([clamped_reading(each, self.clamp) for each in readings])
 
     async def ask(self, prompt: Prompt, completion: Completion, question: str, desk: Desk) -> Reading:
         """See `Method.ask`."""
-        return await desk.labels(question_messages(prompt, completion, question), ANSWERS, SAMPLING)
+        asked = question_messages(prompt, completion, question, fences=self.fences)
+        return await desk.labels(asked, ANSWERS, SAMPLING)
 
     async def _one(self, messages: tuple[Message, Message], sample: int, desk: Desk) -> Reading:
         request = self._request(sample)
@@ -145,7 +152,11 @@ class Argued:
 
     def _concluding(self, messages: tuple[Message, Message], argument: str) -> tuple[Message, ...]:
         conclude = render("judge_conclude", first=self.labels[0], second=self.labels[1])[1]
-        return (*messages, Message(role="assistant", content=neutralise(argument).strip()), conclude)
+        return (
+            *messages,
+            Message(role="assistant", content=neutralise(argument, labels=self.labels).strip()),
+            conclude,
+        )
 
 
 class _Said(BaseModel):

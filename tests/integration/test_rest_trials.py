@@ -11,6 +11,7 @@ from api.store.database import open_database
 from api.store.jobs import JobStore
 from constitution.document import load, read_bytes
 from critic.judge import Judge
+from critic.judges.logprobs import Logprobs
 from critic.pipeline import label
 from solon.datasets import write_pairs
 from solon.fakes import ScriptedChat, scoring_judge
@@ -34,6 +35,10 @@ def model(name: str = "starter-judge") -> ScriptedChat:
     return scoring_judge(score, sharpness=6.0, name=name)
 
 
+FENCED = Logprobs(fences=True)
+"""How the registered judge is asked."""
+
+
 async def stored(count: int = 12) -> list[PreferencePair]:
     """Labels under civic; no revision of the judge is known, as with a remote model."""
     rows = [
@@ -43,7 +48,7 @@ async def stored(count: int = 12) -> list[PreferencePair]:
         )
         for i in range(count)
     ]
-    items = [item async for item in label(rows, constitution=load("civic"), judge=Judge(model("far")))]
+    items = [item async for item in label(rows, constitution=load("civic"), judge=Judge(model("far"), method=FENCED))]
     return [item for item in items if isinstance(item, PreferencePair)]
 
 

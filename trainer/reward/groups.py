@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from solon.records import Completion, PreferencePair, Prompt, Status
+from solon.records import POSITION_INCONSISTENT, Completion, PreferencePair, Prompt, Status
 from solon.seeds import counter_seed
 from trainer.data import Encoder
 
@@ -73,6 +73,8 @@ def _encoded(pair: PreferencePair, encoder: Encoder, soft: bool) -> tuple[list[i
         return f"status:{pair.status}"
     if pair.quarantined:
         return "quarantined"
+    if not soft and POSITION_INCONSISTENT in pair.flags:
+        return POSITION_INCONSISTENT
     found = [encode(encoder, pair.prompt, completion) for completion in (pair.a, pair.b)]
     for ids in found:
         if isinstance(ids, str):

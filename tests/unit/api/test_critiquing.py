@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from api.critiquing import Cast, CritiqueRequest, critique_file, show_critiqued
-from api.recipes import Recipe
+from api.recipes import Recipe, SFTStep
+from api.steps.sft import learnt
 from critic.critique import Plan
 from solon.chains import read_chains
 from solon.chat import ChatReply, RequestTimedOut
@@ -14,6 +15,7 @@ from solon.datasets import read_manifest, read_pairs
 from solon.documents import override, validated
 from solon.errors import CoverageTooLow, InvalidInput
 from solon.fakes import Call, ScriptedChat, failing_judge, keyword_judge, text_reply
+from solon.records import INJECTION_SUSPECTED, Completion, Message, Prompt, Provenance, RevisionChain
 from solon.settings import Settings
 from tests.integration.service import FakeModels
 
@@ -108,3 +110,12 @@ def test_verified_revisions_are_pairs_to_train_on():
         validated(Recipe, override(document, ["steps.0.verify=false"]), "test")
     with pytest.raises(InvalidInput, match="needs a judge"):
         validated(Recipe, override(document, ["judge=null"]), "test")
+
+
+def test_the_original_of_a_chain_in_quarantine_is_not_learnt():
+    made = Provenance(constitution="", constitution_version="", constitution_hash="")
+    prompt = Prompt(id="p", messages=(Message(role="user", content="Hi"),))
+    plain = RevisionChain(id="crit_1", prompt=prompt, original=Completion(text="Hello."), provenance=made)
+    forged = plain.model_copy(update={"flags": (INJECTION_SUSPECTED,)})
+    step = SFTStep(type="sft", originals="all")
+    assert [each.completion.text for each in learnt(step, [plain, forged])] == ["Hello."]

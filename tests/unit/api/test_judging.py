@@ -7,14 +7,18 @@ from typing import Any
 import pytest
 
 from api.judge_calibration import calibrate, show_calibration
+from api.judge_prompts import judge_prompts
 from api.judging import check_judge, judge_digest, open_judge
 from constitution.document import load
+from constitution.library import Library
 from critic.candidates import Sampling
+from critic.framing import fence_of
 from critic.jury import Jury
 from critic.pipeline import label
+from solon.chat import ChatReply
 from solon.errors import InvalidInput, NotFound
-from solon.fakes import echo_policy, keyword_judge
-from solon.records import Completion, PreferencePair
+from solon.fakes import Call, ScriptedChat, echo_policy, keyword_judge, label_reply, text_reply
+from solon.records import Completion, Message, PreferencePair
 from solon.rows import Row
 from solon.settings import Settings
 from tests.integration.service import FakeModels
@@ -142,3 +146,41 @@ async def test_calibration_says_what_to_register(tmp_path: Path, capsys: pytest.
     assert "calibration_temperature" in capsys.readouterr().out
     with pytest.raises(NotFound):
         await calibrate("one", rows, "civic", registered(one="", two=""), principle="nothing", models=models())
+
+
+@pytest.mark.parametrize(
+    ("rest", "fenced"),
+    [
+        ("judge: {}", True),
+        ("judge: {fences: false}", False),
+        ("model: starter-judge", False),
+        ("path: 'builtin:starter-judge'", False),
+        ("path: 'builtin:starter-judge', judge: {fences: true}", True),
+    ],
+)
+async def test_all_but_the_shipped_models_are_asked_with_fences(rest: str, fenced: bool):
+    judge = await open_judge("one", CIVIC, registered(one=rest, two=""), models())
+    assert judge is not None
+    assert judge.sampling.get("fences", False) is fenced
+    assert not registered(one="", two="").models["starter-judge"].fenced
+
+
+@pytest.mark.parametrize("rest", ["judge: {}", "judge: {labels: [X, Y]}", "judge: {method: json}"])
+async def test_the_prompts_behind_a_label_are_shown_with_their_fences(rest: str):
+    chats, asked = models(), list[tuple[Message, ...]]()
+
+    def script(call: Call) -> ChatReply:
+        asked.append(call.messages)
+        return text_reply('{"reason": "", "verdict": "A"}') if call.json_schema else label_reply({"X": 0.5, "Y": 0.4})
+
+    chats.models["one"] = ScriptedChat("one", script)
+    judge = await open_judge("one", CIVIC, registered(one=rest, two=""), chats)
+    row = Row(prompt=prompt(), completions=(Completion(text="good"), Completion(text="bad")))
+    items = [item async for item in label([row], constitution=CIVIC, judge=judge, min_coverage=0.0)]
+    (pair,) = [item for item in items if isinstance(item, PreferencePair)]
+    shown, why_not = await judge_prompts(pair, Library())
+    assert why_not is None
+    assert {each.messages for each in shown} <= set(asked)
+    fence = fence_of(pair.prompt, pair.a, pair.b)
+    assert shown
+    assert all(f" {fence}]" in each.messages[1].content for each in shown if each.principle)

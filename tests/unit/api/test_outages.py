@@ -40,7 +40,7 @@ class JudgeServer:
                 return JSONResponse({"error": {"message": "restarting"}}, status_code=503)
         self.answered += 1
         body: dict[str, Any] = await request.json()
-        first_is_good = "good" in body["messages"][-1]["content"].split("[/A]")[0]
+        first_is_good = "good" in body["messages"][-1]["content"].split("[/A ")[0]
         better, worse = ("A", "B") if first_is_good else ("B", "A")
         top = [{"token": better, "logprob": -0.1}, {"token": worse, "logprob": -2.4}]
         choice = {"message": {"content": better}, "logprobs": {"content": [{"top_logprobs": top}]}}

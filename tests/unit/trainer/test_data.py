@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from solon.errors import InvalidInput
-from solon.records import Completion, Message, Prompt, Status
+from solon.records import POSITION_INCONSISTENT, Completion, Message, Prompt, Status
 from tests.unit.trainer.conftest import MakePair
 from trainer.data import Encoder, Sample, TokenPair, examples, read_samples, write_samples
 
@@ -42,6 +42,15 @@ def test_a_quarantined_pair_reaches_no_trainer(make_pair: MakePair):
     suspected = make_pair().model_copy(update={"flags": ("injection_suspected",)})
     assert list(examples([suspected], drops, soft_labels=True)) == []
     assert drops == {"quarantined": 1}
+
+
+def test_a_side_that_depends_on_the_order_of_listing_is_learnt_softly_only(make_pair: MakePair):
+    pair = make_pair(p_a=0.7).model_copy(update={"flags": (POSITION_INCONSISTENT,)})
+    drops: Counter[str] = Counter()
+    assert [each.p_chosen for each in examples([pair], drops, soft_labels=True)] == [0.7]
+    assert not drops
+    assert list(examples([pair], drops, soft_labels=False)) == []
+    assert drops == {"position_inconsistent": 1}
 
 
 def test_hard_labels_are_certain_and_leave_ties_out(make_pair: MakePair):

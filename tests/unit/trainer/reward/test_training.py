@@ -10,7 +10,7 @@ import torch
 
 from solon.datasets import write_pairs
 from solon.errors import InvalidInput, NotFound
-from solon.records import Completion, Message, Prompt, Status
+from solon.records import POSITION_INCONSISTENT, Completion, Message, Prompt, Status
 from tests.unit.trainer.conftest import MakePair
 from trainer import checkpoint
 from trainer.config import RewardConfig
@@ -61,6 +61,14 @@ def test_hard_labels_leave_ties_out_and_take_the_rest_as_certain(encoder: Encode
     (group,) = gather(rows, encoder, drops, soft_labels=False)
     assert [each.p_a for each in group.comparisons] == [0.0]
     assert drops == {"status:tie": 1, "identical": 1}
+
+
+def test_a_side_that_depends_on_the_order_of_listing_is_learnt_softly_only(encoder: Encoder, make_pair: MakePair):
+    pair = make_pair(p_a=0.7).model_copy(update={"flags": (POSITION_INCONSISTENT,)})
+    drops: Counter[str] = Counter()
+    assert len(gather([pair], encoder, drops, soft_labels=True)) == 1
+    assert gather([pair], encoder, drops, soft_labels=False) == []
+    assert drops == {"position_inconsistent": 1}
 
 
 def test_a_prompt_is_held_out_with_all_its_comparisons(encoder: Encoder, make_pair: MakePair):
