@@ -16,6 +16,7 @@ from api.callers import require_scopes
 from api.courier import Courier
 from api.durable import Durable
 from api.embedded import EmbeddedWorkers
+from api.ending import Ending
 from api.gauges import DatabaseGauges
 from api.housekeeping import Housekeeper
 from api.judging import opened_cache
@@ -121,7 +122,8 @@ def create_app(
     # Another Host is a web page that resolves its own name to this machine.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", *settings.hosts])
     app.add_middleware(problems.PlainErrors)
-    app.add_middleware(Traffic, observation=observed, limits=settings.limits)
+    app.state.ending = Ending()
+    app.add_middleware(Traffic, observation=observed, limits=settings.limits, ending=app.state.ending)
     problems.install(app)
     for noun in NOUNS:
         app.include_router(noun.router)

@@ -147,7 +147,12 @@ async def _no_connection(_: Request, error: Exception) -> JSONResponse:
 
 async def _bug(_: Request, error: Exception) -> JSONResponse:
     """A defect of ours: the client learns that much; starlette raises it again into the server's log."""
-    return problem(500, "the server failed on this request; its log says why")
+    return bug()
+
+
+def bug() -> JSONResponse:
+    """The answer to a request on which we failed."""
+    return problem(500, "the server failed on this request; its log says why", remedy="report it with the request_id")
 
 
 class PlainErrors:
