@@ -17,8 +17,9 @@ from api.ending import CutShort, Ending
 from api.ids import new_id
 from api.logs import logger
 from api.observation import Observation
-from api.problems import bug, problem
+from api.problems import bug, problem, solon_problem
 from api.request_ids import REQUEST_ID
+from solon.errors import SolonError
 from solon.settings import Limits
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -65,10 +66,12 @@ class Traffic:
         self._open += 1
         try:
             await self._answer(scope, receive, send, request_id, seen)
-        except Exception:
+        except Exception as error:
             if not seen.is_too_slow:
                 log.exception("request failed", method=_method(scope), route=route_of(scope))
-                await self._failed(scope, receive, send, request_id, seen)
+                if seen.status is None:  # further out nobody knows the request's id
+                    answer = solon_problem(error) if isinstance(error, SolonError) else bug()
+                    await answer(scope, receive, self._sender(send, request_id, seen))
                 raise
         finally:
             self._open -= 1
@@ -105,11 +108,6 @@ class Traffic:
                 )
             elif seen.is_stream:
                 await sent({"type": "http.response.body", "body": b""})
-
-    async def _failed(self, scope: Scope, receive: Receive, send: Send, request_id: str, seen: _Seen) -> None:
-        """Answer here what the app did not: outside of this middleware nobody knows the request's id."""
-        if seen.status is None:
-            await bug()(scope, receive, self._sender(send, request_id, seen))
 
     def _sender(self, send: Send, request_id: str, seen: _Seen) -> Send:
         async def sent(message: Message) -> None:

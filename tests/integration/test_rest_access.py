@@ -11,11 +11,12 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi import APIRouter, FastAPI
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, event
 
 from api import callers
 from api.callers import OPEN_PATHS, Authentication, Gatekeeper, KeyScope, require_scopes
 from api.store.keys import Key, KeyStore
+from solon.errors import StorageUnavailable
 from tests.integration.service import service
 
 WORDS = {"id", "draft", "label", "job_id", "audit_id"}
@@ -62,6 +63,27 @@ def filled(path: str) -> str:
     for word in WORDS:
         path = path.replace(f"{{{word}}}", "x")
     return path
+
+
+@pytest.mark.parametrize("with_key", [True, False])
+async def test_a_scrape_says_that_the_database_is_away_and_the_rest_is_503(with_key: bool, tmp_path: Path):
+    def fail(*_: object) -> None:
+        raise StorageUnavailable("the database cannot be reached", remedy="see that it runs")
+
+    async with service(tmp_path, None) as client:
+        key = {}
+        if with_key:
+            key = bearer((await client.post("/v1/keys", json={"name": "o", "scopes": sorted(KeyScope)})).json()["key"])
+        assert "\nsolon_database_up 1.0" in (await client.get("/metrics", headers=key)).text
+        app: Any = client._transport.app  # type: ignore[attr-defined]
+        event.listen(app.state.services.database, "before_cursor_execute", fail)
+        scrape = await client.get("/metrics", headers=key)
+        listed = await client.get("/v1/jobs", headers=key)
+        event.remove(app.state.services.database, "before_cursor_execute", fail)
+
+    assert (scrape.status_code, listed.status_code, listed.headers["Retry-After"]) == (200, 503, "5")
+    assert "\nsolon_database_up 0.0" in scrape.text
+    assert "solon_jobs" not in scrape.text
 
 
 async def test_without_keys_this_machine_may_do_everything(tmp_path: Path):
