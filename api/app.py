@@ -143,6 +143,7 @@ async def _services(
 ) -> Services:
     """What the routes work with, running until the stack is closed."""
     stack.callback(database.dispose)
+    stack.push_async_callback(access.quotas.tally.close)
     store = JobStore(database, Durable(database))
     connected = started(settings, models, notice=observed.noticing(), observer=observed)
     served = await stack.enter_async_context(connected)

@@ -17,7 +17,8 @@ from api import callers
 from api.callers import OPEN_PATHS, Authentication, Gatekeeper, KeyScope, require_scopes
 from api.store.keys import Key, KeyStore
 from solon.errors import StorageUnavailable
-from tests.integration.service import service
+from solon.fakes import keyword_judge
+from tests.integration.service import FakeModels, service
 
 WORDS = {"id", "draft", "label", "job_id", "audit_id"}
 METHODS = ("get", "put", "post", "patch", "delete")
@@ -268,3 +269,14 @@ def test_a_route_without_a_scope_keeps_the_service_from_starting():
     app.include_router(router)
     with pytest.raises(RuntimeError, match="/v1/forgotten needs a scope"):
         require_scopes(app)
+
+
+async def test_usage_has_the_calls_of_a_project_without_limits(tmp_path: Path):
+    judge = keyword_judge(["good"], ["away"])
+    async with service(tmp_path, FakeModels(starter_judge=judge)) as client:
+        pair = {"prompt": "Hello?", "response_a": "good day", "response_b": "go away"}
+        body = {"constitution": "civic", "judge": "starter-judge", "prompts": [pair]}
+        assert (await client.post("/v1/preferences", json=body)).status_code == 200
+        limits = (await client.get("/v1/usage")).json()["limits"]
+    assert limits["calls_per_day"]["used"] == limits["calls_per_month"]["used"] == judge.calls > 0
+    assert limits["requests_per_minute"]["used"] in (1, 2)  # a minute may begin in between
