@@ -56,8 +56,6 @@ from constitution.editing import Editor
 from solon import __version__
 from solon.settings import Settings
 
-MAX_BODY_BYTES = 4 << 20
-
 NOUNS = (
     preferences,
     batches,
@@ -117,7 +115,7 @@ def create_app(
         telemetry=observed.telemetry(),
         generate_unique_id_function=reference.operation_id,
     )
-    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES)
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=problems.MAX_BODY_BYTES)
     access.guard(app)
     # Another Host is a web page that resolves its own name to this machine.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", *settings.hosts])

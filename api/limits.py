@@ -91,8 +91,8 @@ class RateLimit:
 class Metered:
     """A model that a project's quota pays for: each request is counted before it is made, and its price after it.
 
-    What there is no limit of is tallied. For limited money, room is kept for the most that the request can cost, so that
-    requests at one time cannot spend more than there is; what it did not cost is given back.
+    What there is no limit of is tallied. For limited money, room is kept for the most that the request can cost, so
+    that requests at one time cannot spend more than there is; what it did not cost is given back.
     """
 
     def __init__(self, model: ChatModel, project: str, quotas: Quotas, entry: ModelEntry | None) -> None:
