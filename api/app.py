@@ -16,6 +16,7 @@ from api.callers import require_scopes
 from api.courier import Courier
 from api.durable import Durable
 from api.embedded import EmbeddedWorkers
+from api.ending import Ending
 from api.gauges import DatabaseGauges
 from api.housekeeping import Housekeeper
 from api.judging import opened_cache
@@ -54,8 +55,6 @@ from api.traffic import Traffic
 from constitution.editing import Editor
 from solon import __version__
 from solon.settings import Settings
-
-MAX_BODY_BYTES = 4 << 20
 
 NOUNS = (
     preferences,
@@ -116,12 +115,13 @@ def create_app(
         telemetry=observed.telemetry(),
         generate_unique_id_function=reference.operation_id,
     )
-    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES)
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=problems.MAX_BODY_BYTES)
     access.guard(app)
     # Another Host is a web page that resolves its own name to this machine.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", *settings.hosts])
     app.add_middleware(problems.PlainErrors)
-    app.add_middleware(Traffic, observation=observed, limits=settings.limits)
+    app.state.ending = Ending()
+    app.add_middleware(Traffic, observation=observed, limits=settings.limits, ending=app.state.ending)
     problems.install(app)
     for noun in NOUNS:
         app.include_router(noun.router)
@@ -141,6 +141,7 @@ async def _services(
 ) -> Services:
     """What the routes work with, running until the stack is closed."""
     stack.callback(database.dispose)
+    stack.push_async_callback(access.quotas.tally.close)
     store = JobStore(database, Durable(database))
     connected = started(settings, models, notice=observed.noticing(), observer=observed)
     served = await stack.enter_async_context(connected)

@@ -44,9 +44,10 @@ async def train(config: AnyConfig, where: Path, progress: Progress) -> dict[str,
     if child.returncode == 0 and last.get("event") == "done":
         return last
     if child.returncode is not None and child.returncode < 0 and last.get("event") != "error":
-        raise TrainingLost(f"training was ended by signal {-child.returncode}", remedy=f"start it again; see {log}")
+        remedy = f"start it again; its log is {log}"
+        raise TrainingLost(f"training was ended by signal {-child.returncode}", remedy=remedy)
     message = last["message"] if last.get("event") == "error" else f"the child ended with code {child.returncode}"
-    remedy, field = last.get("remedy") or f"see {log}", last.get("field")
+    remedy, field = last.get("remedy") or f"an operator reads {log}", last.get("field")
     raise TrainingFailed(f"training failed: {message}", remedy=remedy, field=field)
 
 

@@ -62,6 +62,7 @@ class Following:
         self._progress_at = 0.0
         self._again_at = 0.0
         self._folder = folder = job_folder(settings, step.job_id)
+        self._artifacts = {str(settings.artifacts.resolve()), str(settings.artifacts.absolute())}
         module = (sys.executable, "-m", "api.step_process", str(folder), str(step.number))
         command = (*settings.jobs.launcher.prefix, *module)
         self._task = Task(f"{step.job_id}-{step.number:02d}", folder / "runs" / f"{step.number:02d}", command)
@@ -89,12 +90,23 @@ class Following:
                 pause_s = self._settings.jobs.backoff_s * 2 ** (step.attempts - 1)
                 self._again_at = time.monotonic() + min(pause_s, _LONGEST_PAUSE_S)
             if step.attempts >= self._settings.jobs.attempts:
-                return Outcome("failed", {"message": said, "remedy": f"see {self._task.folder / 'log.txt'}"})
+                remedy = f"an operator reads {self._task.folder / 'log.txt'}"
+                return Outcome("failed", self._told({"message": said, "remedy": remedy}))
             if time.monotonic() < self._again_at:
                 return None
         self._write_request()
         self._launcher.ensure(self._task, launch.number + 1)
         return None
+
+    def _told(self, detail: dict[str, Any]) -> dict[str, Any]:
+        """An error for the client: it names the step, and of paths of the server what is below `artifacts`."""
+
+        def shown(text: Any) -> Any:
+            for place in self._artifacts if isinstance(text, str) else ():
+                text = text.replace(f"{place}/", "artifacts/")
+            return text
+
+        return {name: shown(value) for name, value in detail.items()} | {"step": self._name}
 
     def _write_request(self) -> None:
         """What the process reads: the recipe, the settings as they are now, and what the run has paid so far."""
@@ -132,6 +144,8 @@ class Following:
         if events and events[-1].type == "progress":
             self._progress_at = now
         outcome = next((found for event in events if (found := _outcome(event)) is not None), None)
+        if outcome is not None and outcome["kind"] == "failed":
+            outcome["detail"] = self._told(outcome["detail"])
         told = tuple(event for event in events if _outcome(event) is None)
         return Lines(start, start + len(whole), told, tuple(metrics), spent, outcome)
 

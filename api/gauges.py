@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,6 +13,7 @@ from api.store.audits import AuditStatus
 from api.store.jobs import JobStatus
 from api.store.tables import AuditRow, JobRow
 from api.store.workers import WorkerStore
+from solon.errors import StorageUnavailable
 
 
 class DatabaseGauges(Collector):
@@ -32,9 +34,9 @@ class DatabaseGauges(Collector):
         """The gauges as they are now."""
         try:
             found = list(self._found())
-        except SQLAlchemyError:
+        except (SQLAlchemyError, StorageUnavailable):
             found = []
-        yield _single("solon_database_up", "1 where the database answers.", 1 if found else 0)
+        yield _up(1 if found else 0)
         yield from found
 
     def _found(self) -> Iterator[Metric]:
@@ -53,6 +55,20 @@ class DatabaseGauges(Collector):
         yield _single("solon_jobs_cost_usd", "What all jobs paid for models, US dollars.", cost_usd or 0.0)
         alive = WorkerStore(self._database).alive(self._dead_after_s)
         yield _single("solon_workers", "Workers that live.", len(alive))
+
+
+class _Away(Collector):
+    def collect(self) -> Iterator[Metric]:
+        yield _up(0)
+
+
+def database_away() -> bytes:
+    """What /metrics tells while no key can be looked up: that the database is away, and nothing else."""
+    return generate_latest(_Away())
+
+
+def _up(value: float) -> Metric:
+    return _single("solon_database_up", "1 where the database answers.", value)
 
 
 def _single(name: str, text: str, value: float) -> Metric:

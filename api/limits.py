@@ -7,7 +7,7 @@ seconds. Headers are those of draft-ietf-httpapi-ratelimit-headers-11.
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import solon_problem
 from api.store.usage import UsageStore, period_of
+from api.tally import Tally
 from solon.chat import ChatModel, ChatReply
 from solon.errors import InvalidInput, QuotaSpent
 from solon.records import Message as Turn
@@ -39,6 +40,7 @@ class Quotas:
 
     def __init__(self, usage: UsageStore) -> None:
         self.usage = usage
+        self.tally = Tally(usage)
         self._known: dict[str, tuple[float, Quota]] = {}
 
     async def of(self, project: str) -> Quota:
@@ -65,6 +67,7 @@ class RateLimit:
             return
         limit = (await self._quotas.of(identity.project)).requests_per_minute
         if limit is None:
+            self._quotas.tally.add(identity.project, "requests_per_minute", 1)
             await self._app(scope, receive, send)
             return
         take = self._quotas.usage.take
@@ -88,8 +91,8 @@ class RateLimit:
 class Metered:
     """A model that a project's quota pays for: each request is counted before it is made, and its price after it.
 
-    For money, room is kept for the most that the request can cost, so that requests at one time cannot spend more than
-    there is; what it did not cost is given back.
+    What there is no limit of is tallied. For limited money, room is kept for the most that the request can cost, so
+    that requests at one time cannot spend more than there is; what it did not cost is given back.
     """
 
     def __init__(self, model: ChatModel, project: str, quotas: Quotas, entry: ModelEntry | None) -> None:
@@ -110,21 +113,26 @@ class Metered:
 
     async def _paid(self, ask: Callable[[], Awaitable[T]], most_usd: float, usd_of: Callable[[T], float]) -> T:
         limits = (await self._quotas.of(self._project)).model_dump(include={*_CALLS, *_USD}, exclude_none=True)
-        if not limits:
-            return await ask()
         money = [what for what in _USD if what in limits]
         self._check_price(bool(money))
         now = time.time()  # what is given back goes to the day that it was taken from
         wanted = [(what, 1.0 if what in _CALLS else most_usd, limit) for what, limit in limits.items()]
-        await asyncio.to_thread(_take_all, self._quotas.usage, self._project, wanted, now)
+        if wanted:
+            await asyncio.to_thread(_take_all, self._quotas.usage, self._project, wanted, now)
+        self._tally(set(_CALLS) - limits.keys(), 1.0, now)
         cost = 0.0
         try:
             answer = await ask()
             cost = usd_of(answer)
             return answer
         finally:
+            self._tally(set(_USD) - limits.keys(), cost, now)
             for what in money:
                 await asyncio.to_thread(self._quotas.usage.give, self._project, what, most_usd - cost, now)
+
+    def _tally(self, unlimited: Iterable[str], amount: float, now: float) -> None:
+        for what in unlimited:
+            self._quotas.tally.add(self._project, what, amount, now)
 
     def _check_price(self, counts_money: bool) -> None:
         """Raises InvalidInput where money is limited and the price of a model of somebody else is not known."""

@@ -67,6 +67,9 @@ def set_up(secrets: Secrets, level: str = "info", form: Format = "auto", stream:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
     logging.getLogger("uvicorn.error").addFilter(_is_news)
+    dbos = logging.getLogger("dbos")  # where it finds no handler, it adds one of its own and passes nothing on
+    dbos.handlers[:] = [logging.NullHandler()]
+    dbos.propagate = True
     for name in ("httpx2", "httpcore2", "sqlalchemy.engine", "asyncio", "alembic.runtime.plugins"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

@@ -7,10 +7,12 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.exc import TimeoutError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.request_ids import REQUEST_ID
@@ -27,6 +29,11 @@ from solon.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
+MAX_BODY_BYTES = 4 << 20
+"""Of a request; uploads have a limit of their own."""
+_TOO_LARGE = (f"the body has more than {MAX_BODY_BYTES >> 20} MiB", "send less at once, or upload a file to /v1/files")
+_HOST = ("the service is not reached by the name in Host", "an operator adds it to `hosts` of the settings")
+_UNREADABLE = "send JSON in UTF-8"
 _QUOTED = re.compile(r"""(?<!\w)(['"]).*?\1(?!\w)""")
 
 
@@ -112,6 +119,9 @@ def _headers(error: SolonError) -> dict[str, str]:
 
 async def _invalid_request(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
+    if isinstance(error.body, bytes):  # it was not read as JSON, whatever it is
+        remedy = "send it with Content-Type: application/json"
+        return problem(415, "the body is not said to be JSON", field="Content-Type", remedy=remedy)
     # In the body, keep what the body has: pydantic also names the member of a union that it tried.
     errors = [{"field": _field(found, error.body), "message": _message(found)} for found in error.errors()]
     first = errors[0]
@@ -134,10 +144,42 @@ def _message(found: dict[str, Any]) -> str:
     return str(found["msg"]).removeprefix("Value error, ")
 
 
-async def _http_error(_: Request, error: Exception) -> JSONResponse:
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
-    headers = dict(error.headers) if error.headers else None
-    return problem(error.status_code, "see /docs for the routes" if error.status_code == 404 else "", headers=headers)
+    headers = dict(error.headers or {})
+    match error.status_code:
+        case 404:
+            detail, remedy = "see /docs for the routes", None
+        case 405:
+            headers["Allow"] = allowed = _methods(request)
+            detail, remedy = "the route does not have this method", f"it has: {allowed}"
+        case 413:
+            detail, remedy = _TOO_LARGE
+        case 400:
+            detail, remedy = _unreadable(error.__cause__), _UNREADABLE
+        case _:
+            detail, remedy = "", None
+    return problem(error.status_code, detail, headers=headers, remedy=remedy)
+
+
+def _methods(request: Request) -> str:
+    """Of all routes with the request's path; starlette names those of the first one."""
+    contexts = iter_route_contexts(request.app.routes)
+    found = [each.methods or set() for each in contexts if each.matches(request.scope)[0] is not Match.NONE]
+    return ", ".join(sorted(set().union(*found)))
+
+
+def _unreadable(error: BaseException | None) -> str:
+    """What is wrong with a body that breaks the parser."""
+    match error:
+        case UnicodeDecodeError():
+            return "the body is not UTF-8"
+        case RecursionError():
+            return "the body is nested too deeply"
+        case ValueError():
+            return "a number in the body has too many digits"
+        case _:
+            return "the body cannot be read"
 
 
 async def _no_connection(_: Request, error: Exception) -> JSONResponse:
@@ -147,7 +189,12 @@ async def _no_connection(_: Request, error: Exception) -> JSONResponse:
 
 async def _bug(_: Request, error: Exception) -> JSONResponse:
     """A defect of ours: the client learns that much; starlette raises it again into the server's log."""
-    return problem(500, "the server failed on this request; its log says why")
+    return bug()
+
+
+def bug() -> JSONResponse:
+    """The answer to a request on which we failed."""
+    return problem(500, "the server failed on this request; its log says why", remedy="report it with the request_id")
 
 
 class PlainErrors:
@@ -164,7 +211,8 @@ class PlainErrors:
             nonlocal replaced
             if message["type"] == "http.response.start" and _is_plain_error(message):
                 replaced = True
-                await problem(message["status"])(scope, receive, send)
+                detail, remedy = {400: _HOST, 413: _TOO_LARGE}.get(message["status"], ("", None))
+                await problem(message["status"], detail, remedy=remedy)(scope, receive, send)
             elif not replaced:
                 await send(message)
 

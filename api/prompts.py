@@ -43,18 +43,20 @@ def is_agora(reference: str) -> bool:
     return reference.startswith(AGORA)
 
 
+def split_of(reference: str, field: str = "prompts") -> Split:
+    """Which built-in prompts these are; raises NotFound where there are none of this name."""
+    name = reference.removeprefix(AGORA)
+    if not is_agora(reference) or name not in get_args(Split):
+        known = ", ".join(f"{AGORA}{split}" for split in get_args(Split))
+        raise NotFound(f"there are no prompts {reference!r}", field=field, remedy=f"known: {known}")
+    return cast(Split, name)
+
+
 def _agora(reference: str, limit: int | None, seed: int, share: int) -> tuple[Prompt, ...]:
     from trainer.starter.world import prompts as all_prompts
     from trainer.starter.world import sample_prompts
 
-    name = reference.removeprefix(AGORA)
-    if not is_agora(reference) or name not in get_args(Split):
-        raise NotFound(
-            f"there are no prompts {reference!r}",
-            field="prompts",
-            remedy="known: builtin:agora/train, builtin:agora/eval",
-        )
-    split = cast(Split, name)
+    split = split_of(reference)
     drawn = all_prompts(split) if limit is None else sample_prompts(split, limit * (share + 1), seed)[limit * share :]
     unique = {prompt.id: prompt for prompt in drawn}
     return tuple(

@@ -14,7 +14,9 @@ from trainer.config.monitor import require_whole_weights
 class Part(BaseModel):
     """Frozen, strict, closed to unknown keys, documented under each field."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Prompts(Part):

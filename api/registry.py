@@ -1,7 +1,7 @@
 """Registered models, running: what workflows and routes ask for by name."""
 
-from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -63,9 +63,8 @@ async def opened(
         engines = Engines(settings)
     else:
         engines = Engines(settings, patience_s=settings.limits.patience_s, notice=_telling(emit))
-    async with engines:
-        with _accounts(settings) as found:
-            yield engines if found is None else bound(engines, settings, *found)
+    async with engines, _accounts(settings) as found:
+        yield engines if found is None else bound(engines, settings, *found)
 
 
 def bound(models: Models, settings: Settings, keys: KeyStore, quotas: Quotas) -> Models:
@@ -73,16 +72,18 @@ def bound(models: Models, settings: Settings, keys: KeyStore, quotas: Quotas) ->
     return MeteredModels(Salted(models, keys.salt(settings.project)), settings, quotas)
 
 
-@contextmanager
-def _accounts(settings: Settings) -> Generator[tuple[KeyStore, Quotas] | None]:
+@asynccontextmanager
+async def _accounts(settings: Settings) -> AsyncGenerator[tuple[KeyStore, Quotas] | None]:
     """The projects of the database; None where there is no database, and so no project but the default one."""
     if not database_exists(settings.database) and settings.project == DEFAULT_PROJECT:
         yield None
         return
     database = open_database(settings.database)
+    quotas = Quotas(UsageStore(database, settings.tenancy.quota))
     try:
-        yield KeyStore(database), Quotas(UsageStore(database, settings.tenancy.quota))
+        yield KeyStore(database), quotas
     finally:
+        await quotas.tally.close()
         database.dispose()
 
 

@@ -1,7 +1,10 @@
 """`solon serve`: the service on a loopback address, or, once there are keys, on another one."""
 
+import asyncio
 import gc
 import ipaddress
+import math
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -11,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
+from api.ending import Ending
 from api.logs import set_up
 from api.observation import Observation
 from api.redaction import Secrets
@@ -19,10 +23,12 @@ from api.store.database import open_database
 from api.store.keys import KeyStore
 from api.tracing import open_tracing
 from solon.errors import Failed, InvalidInput
-from solon.settings import Settings
+from solon.settings import Limits, Settings
 
 _SPARE = 64
 """Connections beyond the requests that may be open: idle ones, and those that are told that there is no room."""
+_CLEANING_S = 5
+"""For requests that were cut short, before the server goes away under them."""
 
 
 def reachable(host: str, settings: Settings) -> Settings:
@@ -77,13 +83,15 @@ def serve(settings: Settings, host: str, port: int, announce: Callable[[str], No
         app,
         log_config=None,
         access_log=False,  # ours has route templates instead of paths, and ids
-        timeout_graceful_shutdown=2,
+        timeout_graceful_shutdown=math.ceil(settings.limits.grace_s) + _CLEANING_S,
         server_header=False,
         proxy_headers=False,
         limit_concurrency=settings.limits.requests_open + _SPARE,
     )
     try:
-        _Server(config, lambda: announce(address), lambda: drain(app), settings.limits.drain_s).run(sockets=[listening])
+        _Server(config, lambda: announce(address), lambda: drain(app), settings.limits, app.state.ending).run(
+            sockets=[listening]
+        )
     finally:
         if tracing is not None:
             tracing.shutdown()
@@ -99,18 +107,37 @@ class _Server(uvicorn.Server):
     """A server that says when it is ready, and goes on for a while after it was told to end."""
 
     def __init__(
-        self, config: uvicorn.Config, ready: Callable[[], None], drain: Callable[[], None], drain_s: float
+        self,
+        config: uvicorn.Config,
+        ready: Callable[[], None],
+        drain: Callable[[], None],
+        limits: Limits,
+        ending: Ending,
     ) -> None:
         super().__init__(config)
-        self._ready, self._drain, self._drain_s = ready, drain, drain_s
+        self._ready, self._drain, self._limits, self._ending = ready, drain, limits, ending
         self._ends_at: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Not ready from now on; a second signal ends it at once."""
-        super().handle_exit(sig, frame)
-        if self._ends_at is None and self._drain_s > 0:
+        """SIGTERM: not ready from now on; a second one ends the wait for others to notice it.
+
+        uvicorn would raise it again at the end, and kill the process before it has sent its last spans.
+        """
+        if sig != signal.SIGTERM:
+            super().handle_exit(sig, frame)
+        elif self.started and self._ends_at is None:
             self._drain()
-            self._ends_at, self.should_exit = time.monotonic() + self._drain_s, False
+            self._ends_at = time.monotonic() + self._limits.drain_s
+        else:
+            self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take nothing new; what is being answered has `grace_s` seconds, and is cut short then."""
+        ending = asyncio.create_task(self._ending.after(self._limits.grace_s), name="end of requests")
+        try:
+            await super().shutdown(sockets)
+        finally:
+            ending.cancel()
 
     async def on_tick(self, counter: int) -> bool:
         """True when it is time to end; asked ten times a second."""

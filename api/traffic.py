@@ -13,17 +13,20 @@ from typing import Any, Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.ending import CutShort, Ending
 from api.ids import new_id
 from api.logs import logger
 from api.observation import Observation
-from api.problems import problem
+from api.problems import bug, problem, solon_problem
 from api.request_ids import REQUEST_ID
+from solon.errors import SolonError
 from solon.settings import Limits
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _PROBES: Final = frozenset({"/livez", "/readyz", "/health", "/metrics"})
 """Always let in, and logged only where they fail."""
+_AGAIN: Final = "send it again: another server, or this one when it is back, answers it"
 
 log = logger("solon.http")
 
@@ -43,8 +46,9 @@ class _Seen:
 class Traffic:
     """ASGI middleware; see the module."""
 
-    def __init__(self, app: ASGIApp, observation: Observation, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, observation: Observation, limits: Limits, ending: Ending) -> None:
         self._app = app
+        self._ending = ending
         self._metrics = observation.metrics
         self._limits = limits
         self._open = 0
@@ -62,10 +66,12 @@ class Traffic:
         self._open += 1
         try:
             await self._answer(scope, receive, send, request_id, seen)
-        except Exception:
+        except Exception as error:
             if not seen.is_too_slow:
-                seen.status = seen.status or 500
                 log.exception("request failed", method=_method(scope), route=route_of(scope))
+                if seen.status is None:  # further out nobody knows the request's id
+                    answer = solon_problem(error) if isinstance(error, SolonError) else bug()
+                    await answer(scope, receive, self._sender(send, request_id, seen))
                 raise
         finally:
             self._open -= 1
@@ -87,6 +93,23 @@ class Traffic:
             seen.body_is_in = not message.get("more_body", False)
             return message
 
+        sent = self._sender(send, request_id, seen)
+        if self._open > self._limits.requests_open and scope["path"] not in _PROBES:
+            detail = "as many requests as the server takes are open"
+            await problem(503, detail, headers={"Retry-After": "1"}, remedy="try again in 1 s")(scope, receive, sent)
+            return
+        try:
+            async with self._ending.request(lambda: seen.is_stream):
+                await self._app(scope, received, sent)
+        except CutShort:
+            if seen.status is None:
+                await problem(503, "the server is ending", headers={"Retry-After": "1"}, remedy=_AGAIN)(
+                    scope, receive, sent
+                )
+            elif seen.is_stream:
+                await sent({"type": "http.response.body", "body": b""})
+
+    def _sender(self, send: Send, request_id: str, seen: _Seen) -> Send:
         async def sent(message: Message) -> None:
             if seen.is_too_slow:  # it was told so, or is not listening
                 return
@@ -102,11 +125,7 @@ class Traffic:
                 seen.is_too_slow = True
                 raise  # an OSError: starlette takes it for a client that is gone
 
-        if self._open > self._limits.requests_open and scope["path"] not in _PROBES:
-            detail = "as many requests as the server takes are open"
-            await problem(503, detail, headers={"Retry-After": "1"}, remedy="try again in 1 s")(scope, receive, sent)
-            return
-        await self._app(scope, received, sent)
+        return sent
 
     def _account(self, scope: Scope, seen: _Seen) -> None:
         seconds = time.perf_counter() - seen.began

@@ -8,6 +8,7 @@ sees them. Keys we do not know are kept in `extra`.
 """
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeGuard, cast
@@ -63,6 +64,9 @@ def parse_row(values: Any, *, where: str, default_id: str) -> Row:
     rest = dict(values)
     if "human_votes" in rest:
         _wrong(where, "human_votes", "is a key of ours", "call it `votes`, beside `response_a` and `response_b`")
+    for key, value in rest.items():
+        if not _is_finite(value):
+            _wrong(where, key, "holds a number that is infinite or none (NaN)", "write null, or a text")
     messages = _messages(rest, where)
     completions, votes = _completions(rest, where)
     row_id = rest.pop("id", default_id)
@@ -195,6 +199,22 @@ def _text(rest: dict[str, Any], key: str, where: str) -> str:
 
 def _is_object(value: Any) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict) and all(isinstance(key, str) for key in cast(dict[Any, Any], value))
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether JSON can hold all numbers in it: Python reads NaN, Infinity and 1e999, and cannot write them again."""
+    left: list[Any] = [value]
+    while left:
+        match left.pop():
+            case float() as number if not math.isfinite(number):
+                return False
+            case dict() as inner:
+                left.extend(cast(dict[str, Any], inner).values())
+            case list() as inner:
+                left.extend(cast(list[Any], inner))
+            case _:
+                continue
+    return True
 
 
 def _is_list(value: Any) -> TypeGuard[list[Any]]:

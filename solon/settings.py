@@ -196,8 +196,10 @@ class Limits(Part):
     """Event streams that may be open; one more is answered 429."""
     client_timeout_s: float = Field(default=30.0, gt=0)
     """How long a client may take to send the next part of a body, or to take the next part of an answer."""
-    drain_s: float = Field(default=0.0, ge=0)
+    drain_s: float = Field(default=2.0, ge=0)
     """How long the server goes on after SIGTERM while /readyz says that it is ending, so that nobody sends more."""
+    grace_s: float = Field(default=5.0, ge=0)
+    """How long requests may take after that to be answered; what is left is answered 503."""
 
 
 class Logs(Part):

@@ -106,7 +106,7 @@ def main(arguments: list[str]) -> int:
         launch.leave(error.exit_code)
         return error.exit_code
     except Exception as error:  # the process boundary: the parent gets one line, the log gets the traceback
-        emit("error", message=f"{type(error).__name__}: {error}", remedy="see the log of the run", field=None)
+        emit("error", message=f"{type(error).__name__}: {error}", remedy="", field=None)
         raise
     return 0
 

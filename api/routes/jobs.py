@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.callers import READ, TRAIN
 from api.lifecycle import JobStatus, Wish
+from api.prompts import split_of
 from api.recipe_files import files_named, is_file_id, prompts_named
 from api.recipes import Recipe
 from api.rollouts import check_rollouts
@@ -71,6 +72,8 @@ def _check(recipe: Recipe, services: Use) -> None:
     for field, reference in prompts_named(recipe):
         if is_file_id(reference):
             _require_prompts(reference, f"recipe.{field}", services)
+        else:
+            split_of(reference, f"recipe.{field}")
     weighted(services.constitutions.library.load(recipe.constitution), recipe.weights)
     services.settings.model(recipe.policy, "policy")
     check_rollouts(recipe, services.settings)

@@ -33,7 +33,7 @@ REQUEST = "request"
 class Strict(BaseModel):
     """Closed to unknown keys, no conversion of types."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Turn(Strict):

@@ -41,7 +41,7 @@ class Used(Record):
 
     used: float
     limit: float | None
-    """Null: without limit, and then nothing is counted."""
+    """Null: without limit."""
     period: str | None
     """The minute, day or month of UTC that is counted."""
     reset_s: float | None
@@ -88,12 +88,14 @@ async def put_quota(project: Id, body: QuotaIn, services: Use) -> Project:
 async def get_project_usage(project: Id, services: Use) -> ProjectUsage:
     """What a project has used in the current periods."""
     await asyncio.to_thread(services.keys.project, project)
+    await services.quotas.tally.write()
     return await asyncio.to_thread(_usage, project, services)
 
 
 @router.get("/usage", dependencies=[READ])
 async def get_usage(services: Use) -> ProjectUsage:
     """What the caller's project has used in the current periods."""
+    await services.quotas.tally.write()
     return await asyncio.to_thread(_usage, services.project, services)
 
 

@@ -12,7 +12,7 @@ from api.store.preference_tables import AnswerRow
 from solon.errors import InvalidInput, StillRunning
 
 KEPT_S: Final = 86_400.0
-CLAIM_S: Final = 60.0
+CLAIM_S: Final = 15.0
 """Longest time for which a server that makes an answer may be silent before another one may make it."""
 
 
@@ -80,4 +80,5 @@ def _answer(row: AnswerRow, request_hash: str, now: float) -> Answer | None:
 
 
 def _still_running() -> StillRunning:
-    return StillRunning("a request with this Idempotency-Key is being answered", remedy="try again in a second")
+    remedy = f"try again in a second; where its server died, the key is free {CLAIM_S:g} s after that"
+    return StillRunning("a request with this Idempotency-Key is being answered", remedy=remedy)

@@ -25,6 +25,9 @@ from solon.settings import Quota
 _FORMATS: Final = {"minute": "%Y-%m-%dT%H:%MZ", "day": "%Y-%m-%d", "month": "%Y-%m"}
 _UNTIMED_RETRY_S: Final = 3600.0
 
+Sums = dict[tuple[str, str, str], float]
+"""Amounts by project, name of the limit, and period."""
+
 
 @dataclass(frozen=True)
 class Period:
@@ -68,20 +71,19 @@ class UsageStore:
             own = session.scalar(select(ProjectRow.quota).where(ProjectRow.id == project))
         return self._default if own is None else Quota.model_validate(own)
 
-    def take(
-        self, project: str, what: str, amount: float, limit: float | None, now: float | None = None
-    ) -> float | None:
-        """What is used with this; raises QuotaSpent, and counts nothing, where that would be more than the limit.
-
-        Without a limit nothing is counted, and the answer is None.
-        """
-        if limit is None:
-            return None
+    def take(self, project: str, what: str, amount: float, limit: float, now: float | None = None) -> float:
+        """What is used with this; raises QuotaSpent, and counts nothing, where that would be more than the limit."""
         period = period_of(what, now)
         used = self._take(project, what, period.name, amount, limit) if amount <= limit else None
         if used is None:
             raise spent(what, limit, period)
         return used
+
+    def add(self, sums: Sums) -> None:
+        """Count what there is no limit of."""
+        with Session(self._engine) as session, session.begin():
+            for (project, what, period), amount in sorted(sums.items()):  # in one order, so that nobody locks another
+                session.execute(self._counted(project, what, period, amount))
 
     def give(self, project: str, what: str, amount: float, now: float | None = None) -> None:
         """Give back what was taken and not used; what is counted never goes below nothing."""
@@ -113,16 +115,17 @@ class UsageStore:
 
     def _take(self, project: str, what: str, period: str, amount: float, limit: float) -> float | None:
         """The sum after adding; None where there is no room. One statement, so nothing comes between."""
+        statement = self._counted(project, what, period, amount, UsageRow.used + amount <= limit)
+        with Session(self._engine) as session, session.begin():
+            found = session.execute(statement.returning(UsageRow.used)).scalar_one_or_none()
+        return None if found is None else float(found)
+
+    def _counted(self, project: str, what: str, period: str, amount: float, where: Any = None) -> Any:
+        """The statement that adds to a row, or makes it."""
         insert: Any = sqlite.insert if self._engine.dialect.name == "sqlite" else postgresql.insert
         added = insert(UsageRow).values(project=project, what=what, period=period, used=amount)
-        statement = added.on_conflict_do_update(
-            index_elements=["project", "what", "period"],
-            set_={"used": UsageRow.used + amount},
-            where=UsageRow.used + amount <= limit,
-        ).returning(UsageRow.used)
-        with Session(self._engine) as session, session.begin():
-            found = session.execute(statement).scalar_one_or_none()
-        return None if found is None else float(found)
+        keys = ["project", "what", "period"]
+        return added.on_conflict_do_update(index_elements=keys, set_={"used": UsageRow.used + amount}, where=where)
 
 
 def spent(what: str, limit: float, period: Period) -> QuotaSpent:

@@ -100,9 +100,42 @@ async def test_a_body_that_is_no_json_is_a_problem(tmp_path: Path):
         huge = await client.post(
             "/v1/preferences", content=b" " * 5_000_000, headers={"Content-Type": "application/json"}
         )
-    assert [answer.status_code for answer in (wrong, form, huge)] == [422, 422, 413]
+    assert [answer.status_code for answer in (wrong, form, huge)] == [422, 415, 413]
     assert {answer.headers["Content-Type"] for answer in (wrong, form, huge)} == {"application/problem+json"}
     assert "secret" not in wrong.text
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status", "said"),
+    [
+        (b" " * 5_000_000, "application/json", 413, ["4 MiB", "/v1/files"]),
+        (b"{}", "text/plain", 415, ["Content-Type", "application/json"]),
+        (b"{}", None, 415, ["Content-Type", "application/json"]),
+        (b'{"n": "\xff"}', "application/json", 400, ["UTF-8"]),
+        (b"[" * 100_000, "application/json", 400, ["nested too deeply"]),
+        (b'{"n": ' + b"9" * 5000 + b"}", "application/json", 400, ["too many digits"]),
+    ],
+)
+async def test_a_body_that_is_not_taken_is_answered_with_what_is_wrong_and_what_to_do(
+    tmp_path: Path, content: bytes, kind: str | None, status: int, said: list[str]
+):
+    async with service(tmp_path) as client:
+        answer = await client.post("/v1/preferences", content=content, headers={"Content-Type": kind} if kind else {})
+    assert answer.status_code == status
+    assert answer.json()["detail"]
+    assert answer.json()["remedy"]
+    assert [word for word in said if word not in answer.text] == []
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+async def test_numbers_that_json_cannot_hold_are_refused_in_metadata(tmp_path: Path, number: str):
+    prompt = f'{{"prompt": "Hello?", "completions": ["a", "b"], "metadata": {{"deep": [{{"er": {number}}}]}}}}'
+    body = f'{{"constitution": "civic", "judge": "starter-judge", "prompts": [{prompt}]}}'
+    async with service(tmp_path, fakes()) as client:
+        answer = await client.post("/v1/preferences", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert answer.json()["field"].startswith("prompts.0")
+    assert "metadata" in answer.json()["field"]
 
 
 async def test_more_requests_than_the_server_takes_are_answered_429(tmp_path: Path):
@@ -139,6 +172,10 @@ async def test_other_hosts_and_unknown_paths_are_refused(tmp_path: Path):
         foreign = await client.get("/v1/models", headers={"Host": "evil.example"})
         unknown = await client.get("/v1/secret")
         method = await client.delete("/v1/models")
+        put = await client.put("/v1/preferences")
+    assert foreign.json()["remedy"] == "an operator adds it to `hosts` of the settings"
+    assert put.headers["Allow"] == "GET, POST"
+    assert "GET, POST" in put.json()["remedy"]
     assert [foreign.status_code, unknown.status_code, method.status_code] == [400, 404, 405]
     assert {answer.headers["Content-Type"] for answer in (foreign, unknown, method)} == {"application/problem+json"}
     assert "secret" not in unknown.text

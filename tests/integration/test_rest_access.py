@@ -11,12 +11,14 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi import APIRouter, FastAPI
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, event
 
 from api import callers
 from api.callers import OPEN_PATHS, Authentication, Gatekeeper, KeyScope, require_scopes
 from api.store.keys import Key, KeyStore
-from tests.integration.service import service
+from solon.errors import StorageUnavailable
+from solon.fakes import keyword_judge
+from tests.integration.service import FakeModels, service
 
 WORDS = {"id", "draft", "label", "job_id", "audit_id"}
 METHODS = ("get", "put", "post", "patch", "delete")
@@ -62,6 +64,27 @@ def filled(path: str) -> str:
     for word in WORDS:
         path = path.replace(f"{{{word}}}", "x")
     return path
+
+
+@pytest.mark.parametrize("with_key", [True, False])
+async def test_a_scrape_says_that_the_database_is_away_and_the_rest_is_503(with_key: bool, tmp_path: Path):
+    def fail(*_: object) -> None:
+        raise StorageUnavailable("the database cannot be reached", remedy="see that it runs")
+
+    async with service(tmp_path, None) as client:
+        key = {}
+        if with_key:
+            key = bearer((await client.post("/v1/keys", json={"name": "o", "scopes": sorted(KeyScope)})).json()["key"])
+        assert "\nsolon_database_up 1.0" in (await client.get("/metrics", headers=key)).text
+        app: Any = client._transport.app  # type: ignore[attr-defined]
+        event.listen(app.state.services.database, "before_cursor_execute", fail)
+        scrape = await client.get("/metrics", headers=key)
+        listed = await client.get("/v1/jobs", headers=key)
+        event.remove(app.state.services.database, "before_cursor_execute", fail)
+
+    assert (scrape.status_code, listed.status_code, listed.headers["Retry-After"]) == (200, 503, "5")
+    assert "\nsolon_database_up 0.0" in scrape.text
+    assert "solon_jobs" not in scrape.text
 
 
 async def test_without_keys_this_machine_may_do_everything(tmp_path: Path):
@@ -246,3 +269,14 @@ def test_a_route_without_a_scope_keeps_the_service_from_starting():
     app.include_router(router)
     with pytest.raises(RuntimeError, match="/v1/forgotten needs a scope"):
         require_scopes(app)
+
+
+async def test_usage_has_the_calls_of_a_project_without_limits(tmp_path: Path):
+    judge = keyword_judge(["good"], ["away"])
+    async with service(tmp_path, FakeModels(starter_judge=judge)) as client:
+        pair = {"prompt": "Hello?", "response_a": "good day", "response_b": "go away"}
+        body = {"constitution": "civic", "judge": "starter-judge", "prompts": [pair]}
+        assert (await client.post("/v1/preferences", json=body)).status_code == 200
+        limits = (await client.get("/v1/usage")).json()["limits"]
+    assert limits["calls_per_day"]["used"] == limits["calls_per_month"]["used"] == judge.calls > 0
+    assert limits["requests_per_minute"]["used"] in (1, 2)  # a minute may begin in between

@@ -171,7 +171,8 @@ async def test_a_failed_job_says_why_and_is_resumed_where_it_failed(client: http
 async def test_a_process_that_dies_is_tried_again_and_then_says_where_to_look(client: httpx2.AsyncClient):
     job = await until(client, await submit(client, "dies"), "failed")
     assert "ended with code 7" in job["error"]["message"]
-    assert "log.txt" in job["error"]["remedy"]
+    assert job["error"]["remedy"].startswith(f"an operator reads artifacts/jobs/{job['id']}/runs/")
+    assert job["error"]["step"].startswith("01-")
     assert await told(client, job["id"]) == ["job_started", "retrying", "retrying", "run_failed"]
 
 
@@ -257,6 +258,7 @@ async def test_a_full_queue_is_answered_429_with_a_time(tmp_path: Path):
         ({"judge": "starter"}, 422, None),
         ({"constitution": "secret-constitution"}, 404, None),
         ({"prompts": {"train": "/etc/passwd"}}, 422, "recipe.prompts.train"),
+        ({"prompts": {"eval": "builtin:agora/secret"}}, 404, "recipe.prompts.eval"),
         ({"constitution": "/etc/secret.yaml"}, 422, "recipe.constitution"),
         ({"secret-key": 1}, 422, "recipe"),
     ],

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import re
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
@@ -13,12 +14,14 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from api.app import create_app
+from api.ending import Ending
 from api.observation import Observation
 from api.redaction import Secrets
 from api.tracing import open_tracing
@@ -29,6 +32,7 @@ from tests.integration.service import FakeModels, service
 from tests.unit.api.http_server import serving
 
 PAIR = {"prompt": "Hello?", "response_a": "good day to you", "response_b": "go away"}
+EVENTS = b"text/event-stream; charset=utf-8"
 BODY: dict[str, Any] = {"constitution": "civic", "judge": "starter-judge", "prompts": [PAIR]}
 
 
@@ -220,7 +224,7 @@ async def reading(asked: Scope, receive: Receive, send: Send) -> None:
 
 
 async def test_a_body_that_does_not_come_is_given_up():
-    traffic = Traffic(reading, Observation(), Limits(client_timeout_s=0.05))
+    traffic = Traffic(reading, Observation(), Limits(client_timeout_s=0.05), Ending())
 
     answer = await asyncio.wait_for(through(traffic, never), 5)
 
@@ -237,7 +241,7 @@ async def test_no_more_requests_are_open_than_the_server_takes_and_probes_still_
             await leave.wait()
         await JSONResponse({})(asked, receive, send)
 
-    traffic = Traffic(hold, Observation(), Limits(requests_open=2))
+    traffic = Traffic(hold, Observation(), Limits(requests_open=2), Ending())
     held = [asyncio.create_task(through(traffic, never)) for _ in range(2)]
     await asyncio.sleep(0)
     refused = [await through(traffic, never) for _ in range(50)]
@@ -251,6 +255,50 @@ async def test_no_more_requests_are_open_than_the_server_takes_and_probes_still_
     assert entered == 3
 
 
+async def test_a_server_that_ends_cuts_streams_at_once_and_tells_others_after_the_grace_to_come_again():
+    entered, leave, order = asyncio.Semaphore(0), asyncio.Event(), list[str]()
+
+    async def hold(asked: Scope, receive: Receive, send: Send) -> None:
+        if asked["path"] == "/stream":
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", EVENTS)]})
+        entered.release()
+        try:
+            await leave.wait()
+        finally:
+            await asyncio.sleep(0)  # cleaning up is not cancelled again
+            order.append(asked["path"])
+
+    ending = Ending()
+    traffic = Traffic(hold, Observation(), Limits(), ending)
+    held = [asyncio.create_task(through(traffic, never, path)) for path in ("/slow", "/stream")]
+    for _ in held:
+        await entered.acquire()
+    await asyncio.wait_for(ending.after(0.05), 5)
+    slow, stream = await asyncio.wait_for(asyncio.gather(*held), 5)
+
+    assert order == ["/stream", "/slow"]
+    assert slow[0]["status"] == 503
+    assert (b"retry-after", b"1") in slow[0]["headers"]
+    assert (stream[0]["status"], stream[-1]) == (200, {"type": "http.response.body", "body": b""})
+
+
+async def test_a_request_that_fails_is_answered_with_its_id():
+    async def fail(asked: Scope, receive: Receive, send: Send) -> None:
+        raise RuntimeError
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asked = scope() | {"headers": [(b"x-request-id", b"mine-7")]}
+    with pytest.raises(RuntimeError):
+        await Traffic(fail, Observation(), Limits(), Ending())(asked, never, send)
+
+    assert (sent[0]["status"], Headers(raw=sent[0]["headers"])["x-request-id"]) == (500, "mine-7")
+    assert json.loads(sent[1]["body"])["request_id"] == "mine-7"
+
+
 async def test_a_client_that_does_not_take_its_answer_is_let_go():
     async def answer(asked: Scope, receive: Receive, send: Send) -> None:
         await JSONResponse({})(asked, receive, send)
@@ -258,7 +306,7 @@ async def test_a_client_that_does_not_take_its_answer_is_let_go():
     async def stuck(message: Message) -> None:
         await asyncio.sleep(60)
 
-    traffic = Traffic(answer, Observation(), Limits(client_timeout_s=0.05))
+    traffic = Traffic(answer, Observation(), Limits(client_timeout_s=0.05), Ending())
 
     await asyncio.wait_for(traffic(scope(), never, stuck), 5)
 

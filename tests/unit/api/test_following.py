@@ -81,6 +81,28 @@ def test_a_step_is_begun_followed_and_over_once_its_process_is_gone(scene: Scene
     assert scene.told() == ["step_started"]
 
 
+def test_an_error_names_the_step_and_no_place_of_the_server_outside_of_the_artifacts(scene: Scene):
+    follower = scene.follower()
+    follower.tick()
+    folder = scene.settings.artifacts.resolve() / "jobs" / scene.job / "out"
+    detail = {"remedy": f"an operator reads {folder}/02-dpo/run.log", "field": None, "kind": "TrainingFailed"}
+    scene.says({"type": "run_failed", "message": f"OSError: {folder}/x", "detail": detail})
+    scene.script.launch = Launch("ended", 1, 1)
+    outcome = follower.tick()
+
+    inside = f"artifacts/jobs/{scene.job}/out"
+    assert outcome == Outcome(
+        "failed",
+        {
+            "message": f"OSError: {inside}/x",
+            "remedy": f"an operator reads {inside}/02-dpo/run.log",
+            "field": None,
+            "kind": "TrainingFailed",
+            "step": "01-label",
+        },
+    )
+
+
 def test_whoever_comes_next_goes_on_after_the_last_stored_line(scene: Scene):
     scene.follower().tick()
     scene.says({"type": "step_started", "step": "01-label"})

@@ -7,6 +7,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from dbos._logger import init_logger
 from pydantic import BaseModel
 
 from api.logs import describe, logger, set_up
@@ -52,6 +53,32 @@ def test_what_libraries_log_is_redacted_too(lines: io.StringIO) -> None:
 
     assert "kanarie" not in lines.getvalue()
     assert len(lines.getvalue().splitlines()) == 2
+
+
+@pytest.fixture
+def dbos_as_before() -> Generator[logging.Logger]:
+    """DBOS's logger; it is as before afterwards."""
+    found = logging.getLogger("dbos")
+    before = (found.handlers[:], found.propagate)
+    yield found
+    found.handlers[:], found.propagate = before
+
+
+@pytest.mark.parametrize("loaded_first", [True, False])
+def test_what_dbos_logs_is_one_redacted_json_line(
+    loaded_first: bool, dbos_as_before: logging.Logger, lines: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dbos_as_before.handlers.clear()
+    if loaded_first:
+        init_logger()
+        set_up(Secrets(["kanarie-known"]), "info", "json", lines)
+    else:
+        set_up(Secrets(["kanarie-known"]), "info", "json", lines)
+        init_logger()
+    dbos_as_before.warning("lost the connection\nof kanarie-known")
+
+    (line,) = lines.getvalue().splitlines()
+    assert (json.loads(line)["logger"], "kanarie" in line, capsys.readouterr().err) == ("dbos", False, "")
 
 
 def test_texts_are_not_logged(lines: io.StringIO) -> None:

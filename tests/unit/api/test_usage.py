@@ -1,19 +1,23 @@
 """What projects use: counted exactly, whoever counts at the same time, on both databases."""
 
 import asyncio
+import random
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from api import tally
 from api.limits import Metered, MeteredModels, Quotas
 from api.store.database import open_database
 from api.store.files import FileStore, Upload, new_file_id
 from api.store.keys import KeyStore
 from api.store.usage import UsageStore, period_of
+from api.tally import Tally
 from solon.chat import ChatReply, RequestFailed
-from solon.errors import InvalidInput, QuotaSpent
+from solon.errors import InvalidInput, QuotaSpent, StorageUnavailable
 from solon.fakes import Call, ScriptedChat, text_reply
 from solon.records import Message
 from solon.settings import ModelEntry, Price, Quota, Settings
@@ -138,6 +142,52 @@ async def test_calls_are_counted_until_they_are_spent(tmp_path: Path):
     refused = [each for each in ended if isinstance(each, QuotaSpent)]
     assert len(refused) == 5
     assert 0 < refused[0].retry_after_s <= 86_400
+
+
+async def test_what_has_no_limit_is_counted_and_a_limit_set_later_knows_of_it(tmp_path: Path):
+    usage = usage_in(new_database("sqlite", tmp_path), Quota(calls_per_month=9))
+    quotas = Quotas(usage)
+    model = Metered(priced(), "default", quotas, DEAR)
+    await asyncio.gather(*(model.complete(HELLO, max_tokens=5) for _ in range(4)))
+    with pytest.raises(RequestFailed):
+        await Metered(priced(fails=True), "default", quotas, DEAR).complete(HELLO, max_tokens=5)
+    await quotas.tally.close()
+
+    cost = pytest.approx(4 * 0.08)
+    assert usage.used("default") == {
+        "calls_per_day": 5,
+        "calls_per_month": 5,
+        "usd_per_day": cost,
+        "usd_per_month": cost,
+    }
+    with pytest.raises(QuotaSpent):
+        usage.take("default", "calls_per_day", 1, 5)
+
+
+async def test_what_is_tallied_is_written_by_itself_and_waits_for_a_database_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    usage = usage_in(new_database("sqlite", tmp_path))
+    monkeypatch.setattr(tally, "WRITTEN_EVERY_S", 0.0)
+    monkeypatch.setattr(usage, "add", Mock(side_effect=StorageUnavailable("away", remedy="wait")))
+    sums = Tally(usage)
+    sums.add("acme", "calls_per_day", 2)
+    await sums.write()
+    monkeypatch.undo()
+    monkeypatch.setattr(tally, "WRITTEN_EVERY_S", 0.0)
+    sums.add("acme", "calls_per_day", 1)
+    while not usage.used("acme"):
+        await asyncio.sleep(0.01)
+    assert usage.used("acme") == {"calls_per_day": 3}
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_what_processes_add_at_once_is_all_counted(kind: str, tmp_path: Path):
+    usage = usage_in(new_database(kind, tmp_path))
+    sums = [(project, what, period_of(what).name) for project in "ab" for what in ("calls_per_day", "calls_per_month")]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(usage.add, [dict.fromkeys(random.sample(sums, 4), 1.0) for _ in range(40)]))
+    assert usage.used("a") == usage.used("b") == {"calls_per_day": 40, "calls_per_month": 40}
 
 
 async def test_money_is_kept_back_for_calls_under_way_and_given_back_after_them(tmp_path: Path):

@@ -89,6 +89,8 @@ def test_unknown_keys_are_kept():
         ({**ASKED, "human_votes": ["a"]}, "`human_votes` is a key of ours"),
         ({**ASKED, "scope": 1}, "`scope` is not text"),
         ({**ASKED, "metadata": []}, "`metadata` is not an object"),
+        ({**ASKED, "metadata": {"a": [{"b": float("nan")}]}}, "`metadata` holds a number that is infinite or none"),
+        ({**ASKED, "domain": float("inf")}, "`domain` holds a number that is infinite or none"),
     ],
 )
 def test_a_malformed_row_names_its_place_and_what_to_do(values: dict[str, Any], key: str):
