@@ -22,6 +22,7 @@ from api.housekeeping import Housekeeper
 from api.judging import opened_cache
 from api.libraries import open_store
 from api.observation import Observation
+from api.parameters import CHECKED
 from api.readiness import Readiness, database_answers, jobs_are_run, judges_answer, schema_is_current
 from api.registry import Models, started
 from api.routes import (
@@ -112,6 +113,7 @@ def create_app(
         version=__version__,
         lifespan=lifespan,
         responses=problems.RESPONSES,
+        dependencies=[CHECKED],
         telemetry=observed.telemetry(),
         generate_unique_id_function=reference.operation_id,
     )

@@ -6,9 +6,10 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx2
+from pydantic import ValidationError
 
-from api import calls
-from api.calls import Answer, Call, Patience
+from api import calls, sending
+from api.sending import Answer, Call, Patience
 from api.services import Page
 from api.store.jobs import FINISHED, Job, JobEvent
 
@@ -33,10 +34,10 @@ class AsyncService:
         self._sleep = sleep
         self._http = httpx2.AsyncClient(
             base_url=self.address,
-            timeout=calls.TIMEOUT,
+            timeout=sending.TIMEOUT,
             trust_env=False,
             transport=transport,
-            headers=calls.headers(key),
+            headers=sending.headers(key),
         )
 
     async def __aenter__(self) -> Self:
@@ -55,7 +56,9 @@ class AsyncService:
             try:
                 outcome = await self._http.request(call.method, call.path, **call.options())
             except httpx2.InvalidURL as error:
-                raise calls.unreachable(self.address) from error
+                raise sending.unreachable(self.address) from error
+            except httpx2.DecodingError as error:
+                raise sending.strange() from error
             except httpx2.TransportError as error:
                 outcome = error
             wait_s = self._patience.wait_s(tries, call, outcome)
@@ -63,7 +66,7 @@ class AsyncService:
                 return call.read(outcome)
             if wait_s is None:
                 assert isinstance(outcome, httpx2.TransportError)  # noqa: S101 - a response has been returned
-                raise calls.unreachable(self.address) from outcome
+                raise sending.unreachable(self.address) from outcome
             await self._sleep(wait_s)
 
     async def each(self, call: Call[Page[Item]]) -> AsyncGenerator[Item]:
@@ -74,7 +77,7 @@ class AsyncService:
                 yield item
             if not page.has_more:
                 return
-            call = calls.after(call, page)
+            call = sending.after(call, page)
 
     async def follow(self, job_id: str, after: int = 0) -> AsyncGenerator[JobEvent]:
         """Events until the job is finished; a broken stream is taken up where it broke."""
@@ -94,17 +97,19 @@ class AsyncService:
         return await self.send(calls.job(job_id))
 
     async def _stream(self, job_id: str, after: int) -> AsyncGenerator[JobEvent]:
-        path, headers = f"/v1/jobs/{job_id}/events/stream", {"Last-Event-ID": str(after)}
+        path, headers = sending.at("/v1/jobs/{job}/events/stream", job=job_id), {"Last-Event-ID": str(after)}
         try:
             async with self._http.sse(path, headers=headers, timeout=60.0) as source:
                 if source.response.is_error:
                     await source.response.aread()
-                    raise calls.refusal(source.response)
+                    raise sending.refusal(source.response)
                 async for message in source:
                     if message.event == "end":
                         return
                     yield JobEvent.model_validate_json(message.data)
+        except (httpx2.SSEError, httpx2.DecodingError, ValidationError) as error:
+            raise sending.strange() from error
         except (httpx2.RemoteProtocolError, httpx2.ReadTimeout, httpx2.ReadError):
             return
         except httpx2.TransportError as error:
-            raise calls.unreachable(self.address) from error
+            raise sending.unreachable(self.address) from error

@@ -62,6 +62,8 @@ OPEN_PATHS: Final = frozenset({"/livez", "/readyz", "/health"})
 _KEYLESS_FOR_S: Final = 1.0
 RECHECK_S = 5.0
 """How long a stream may go on after its key was revoked."""
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing."""
 
 
 @dataclass(frozen=True)
@@ -88,18 +90,21 @@ class Gatekeeper:
         self._keyless_until = 0.0
 
     async def identify(self, headers: Mapping[str, str], client: tuple[str, int] | None) -> Identity:
-        """The sender; raises Unauthorized."""
+        """The sender; raises Unauthorized.
+
+        As long as there is no key at all, one that is sent means nothing: OpenAI's clients always send one.
+        """
         kind, _, key = headers.get("authorization", "").partition(" ")
-        if not key and await self._keyless():
+        found = await asyncio.to_thread(self._keys.valid, key.strip()) if key and kind.lower() == "bearer" else None
+        if found is not None:
+            return identity_of(found)
+        if await self._keyless():
             if client is not None and _is_loopback(client[0]):
                 return LOCAL
             raise Unauthorized("a key is needed from other machines", remedy="make one: solon key create NAME")
         if not key:
             raise Unauthorized("no key was sent", remedy="send Authorization: Bearer sk-solon-...")
-        found = await asyncio.to_thread(self._keys.valid, key.strip()) if kind.lower() == "bearer" else None
-        if found is None:
-            raise Unauthorized("the key is not valid", remedy="it may be expired or revoked; ask for a new one")
-        return identity_of(found)
+        raise Unauthorized("the key is not valid", remedy="it may be expired or revoked; ask for a new one")
 
     async def _keyless(self) -> bool:
         """Whether no key was ever made; it may take a second to notice another process making the first one."""
@@ -129,7 +134,13 @@ class Authentication:
         """Pass the request on if its sender is known."""
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
             try:
-                identity = await self._gatekeeper.identify(Headers(scope=scope), scope.get("client"))
+                headers = Headers(scope=scope)
+                identity = await self._gatekeeper.identify(headers, scope.get("client"))
+                if identity.key_id is None and scope["method"] not in _SAFE and _is_foreign(headers):
+                    raise Forbidden(
+                        "a web page of another origin may change nothing here without a key",
+                        remedy="send the request from a program, or make a key: solon key create NAME",
+                    )
             except SolonError as error:
                 await _refusal(scope["path"], error)(scope, receive, send)
                 return
@@ -221,6 +232,14 @@ def scopes_of(dependant: Dependant) -> frozenset[str]:
     """All scopes that a route demands."""
     below = (scopes_of(each) for each in dependant.dependencies)
     return frozenset(dependant.own_oauth_scopes or ()).union(*below)
+
+
+def _is_foreign(headers: Mapping[str, str]) -> bool:
+    """Whether a browser says that a page of another origin sends this; programs send neither header."""
+    if headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        return True
+    origin = headers.get("origin")
+    return origin is not None and origin.partition("://")[2] != headers.get("host", "")
 
 
 def _is_loopback(host: str) -> bool:

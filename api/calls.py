@@ -1,104 +1,40 @@
-"""What a client of the service sends and what it makes of answers, without sending anything itself.
+"""The requests that a client may send, a function for each; `Service` and `AsyncService` send them.
 
-`Service` and `AsyncService` (`api.client`, `api.async_client`) share every request, every error and when to try again.
+    service.send(calls.label([{"prompt": "Hello?"}], constitution="civic", judge="starter-judge"))
+
+Those about keys, projects, changes and webhooks are in `api.access_calls`. What is not answered with JSON has none:
+the probes, metrics, a dataset's card and export, a file's content, a job's stream.
 """
 
-import os
-import random
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeVar
-
-import httpx2
-from pydantic import TypeAdapter
+from dataclasses import replace
+from typing import Any
 
 from api.recipes import Recipe
-from api.routes.constitutions import Card
+from api.routes.constitutions import YAML, Card
+from api.routes.constitutions import Published as PublishedText
 from api.routes.critiques import Revised
 from api.routes.dataset_sources import Dataset
 from api.routes.datasets import StoredFrom
+from api.routes.drafts import DraftText, Validation
+from api.routes.files import DeletedFile
 from api.routes.models import ModelCard, ModelDetail, PromotionCard
 from api.routes.preferences import Labelled
+from api.routes.rewards import Rewarded
 from api.routes.stored_preferences import AgreementReport, PreferenceDetail
 from api.routes.trials import Relabelled
+from api.sending import Call, Json, at, get, post
 from api.services import Page
 from api.store.audits import StoredAudit
-from api.store.jobs import Job
-from api.store.preferences import StoredPreference
+from api.store.files import StoredFile
+from api.store.jobs import Job, JobEvent, MetricPoint, TrainingCheckpoint
+from api.store.preferences import StoredDiscard, StoredPreference
 from api.store.reviews import Review
-from solon.errors import (
-    Busy,
-    Conflict,
-    Failed,
-    Forbidden,
-    InvalidInput,
-    ModelUnavailable,
-    NotFound,
-    PreconditionFailed,
-    PreconditionRequired,
-    SolonError,
-    StillRunning,
-    Unauthorized,
-    UsageError,
-)
-from solon.settings import CLIENT_KEY
-
-Answer = TypeVar("Answer")
-Json = Mapping[str, Any]
-
-TIMEOUT: Final = httpx2.Timeout(30.0, read=600.0)
-"""Labels are made while the answer is waited for."""
-_PASSING: Final = frozenset({429, 502, 503, 504})
-"""Statuses that another try may change."""
-_BY_STATUS: Final[dict[int, type[SolonError]]] = {
-    401: Unauthorized,
-    403: Forbidden,
-    404: NotFound,
-    409: Conflict,
-    412: PreconditionFailed,
-    422: InvalidInput,
-    428: PreconditionRequired,
-    503: ModelUnavailable,
-}
-
-
-@dataclass(frozen=True)
-class Call(Generic[Answer]):
-    """One request, and what its answer is read as."""
-
-    method: str
-    path: str
-    answer: Any
-    """A type."""
-    params: Json = field(default_factory=dict[str, Any])
-    body: Any = None
-    key: str | None = None
-    """Idempotency-Key; a POST without one gets one, so that it may be sent again."""
-
-    def options(self) -> dict[str, Any]:
-        """For httpx2; the same for every try."""
-        headers = {"Idempotency-Key": self.key} if self.key is not None else {}
-        body = {"json": self.body} if self.body is not None else {}
-        return {"params": {name: value for name, value in self.params.items() if value is not None}, **body} | (
-            {"headers": headers} if headers else {}
-        )
-
-    def read(self, response: httpx2.Response) -> Answer:
-        """The answer; raises the error that it is."""
-        if response.is_error:
-            raise refusal(response)
-        return TypeAdapter[Answer](self.answer).validate_json(response.content)
-
-
-def post(path: str, answer: Any, body: Any = None, key: str | None = None) -> Call[Any]:
-    """A POST, with an Idempotency-Key of its own unless one is given."""
-    return Call("POST", path, answer, body=body, key=key or str(uuid.uuid4()))
-
-
-def get(path: str, answer: Any, **params: Any) -> Call[Any]:
-    """A GET."""
-    return Call("GET", path, answer, params=params)
+from constitution.differences import Comparison
+from constitution.store import Draft, Happening, Label, Version
+from critic.case_testing import CaseReport
+from critic.preview import Preview
+from solon.records import PreferencePair
 
 
 def label(prompts: list[Json], *, key: str | None = None, **request: Any) -> Call[Labelled]:
@@ -114,17 +50,19 @@ def preferences(**query: Any) -> Call[Page[StoredPreference]]:
 
 def preference(preference_id: str, version: int | None = None) -> Call[PreferenceDetail]:
     """GET /v1/preferences/{id}."""
-    return get(f"/v1/preferences/{preference_id}", PreferenceDetail, version=version)
+    return get(at("/v1/preferences/{preference}", preference=preference_id), PreferenceDetail, version=version)
 
 
 def review(preference_id: str, verdict: str, **more: Any) -> Call[Review]:
     """POST /v1/preferences/{id}/reviews."""
-    return post(f"/v1/preferences/{preference_id}/reviews", Review, {"verdict": verdict} | more)
+    return post(
+        at("/v1/preferences/{preference}/reviews", preference=preference_id), Review, {"verdict": verdict} | more
+    )
 
 
 def reviews(preference_id: str, **query: Any) -> Call[Page[Review]]:
     """GET /v1/preferences/{id}/reviews."""
-    return get(f"/v1/preferences/{preference_id}/reviews", Page[Review], **query)
+    return get(at("/v1/preferences/{preference}/reviews", preference=preference_id), Page[Review], **query)
 
 
 def agreement(**query: Any) -> Call[AgreementReport]:
@@ -155,12 +93,12 @@ def datasets(**query: Any) -> Call[Page[Dataset]]:
 
 def dataset(dataset_id: str) -> Call[Dataset]:
     """GET /v1/datasets/{id}."""
-    return get(f"/v1/datasets/{dataset_id}", Dataset)
+    return get(at("/v1/datasets/{dataset}", dataset=dataset_id), Dataset)
 
 
 def store_dataset(dataset_id: str) -> Call[StoredFrom]:
     """POST /v1/datasets/{id}/store."""
-    return post(f"/v1/datasets/{dataset_id}/store", StoredFrom)
+    return post(at("/v1/datasets/{dataset}/store", dataset=dataset_id), StoredFrom)
 
 
 def constitutions(**query: Any) -> Call[Page[Card]]:
@@ -175,12 +113,16 @@ def models(**query: Any) -> Call[Page[ModelCard]]:
 
 def model(model_id: str) -> Call[ModelDetail]:
     """GET /v1/models/{id}."""
-    return get(f"/v1/models/{model_id}", ModelDetail)
+    return get(at("/v1/models/{model}", model=model_id), ModelDetail)
 
 
 def promote(model_id: str, name: str, *, force: bool = False, reason: str = "") -> Call[PromotionCard]:
     """POST /v1/models/{id}/promote."""
-    return post(f"/v1/models/{model_id}/promote", PromotionCard, {"name": name, "force": force, "reason": reason})
+    return post(
+        at("/v1/models/{model}/promote", model=model_id),
+        PromotionCard,
+        {"name": name, "force": force, "reason": reason},
+    )
 
 
 def audit(**request: Any) -> Call[StoredAudit]:
@@ -190,7 +132,7 @@ def audit(**request: Any) -> Call[StoredAudit]:
 
 def find_audit(audit_id: str) -> Call[StoredAudit]:
     """GET /v1/audits/{id}."""
-    return get(f"/v1/audits/{audit_id}", StoredAudit)
+    return get(at("/v1/audits/{audit}", audit=audit_id), StoredAudit)
 
 
 def submit(recipe: Recipe, key: str | None = None) -> Call[Job]:
@@ -199,81 +141,172 @@ def submit(recipe: Recipe, key: str | None = None) -> Call[Job]:
 
 
 def jobs(**query: Any) -> Call[Page[Job]]:
-    """GET /v1/jobs."""
+    """GET /v1/jobs; `metadata` is a list of KEY=VALUE."""
     return get("/v1/jobs", Page[Job], **query)
 
 
 def job(job_id: str) -> Call[Job]:
     """GET /v1/jobs/{id}."""
-    return get(f"/v1/jobs/{job_id}", Job)
+    return get(at("/v1/jobs/{job}", job=job_id), Job)
 
 
 def wish(job_id: str, verb: str) -> Call[Job]:
-    """POST /v1/jobs/{id}/cancel, /pause or /resume."""
-    return post(f"/v1/jobs/{job_id}/{verb}", Job)
+    """POST /v1/jobs/{id}/cancel, POST /v1/jobs/{id}/pause, POST /v1/jobs/{id}/resume."""
+    return post(at("/v1/jobs/{job}/{verb}", job=job_id, verb=verb), Job)
 
 
-def after(call: Call[Page[Any]], page: Page[Any]) -> Call[Page[Any]]:
-    """The request for the page after this one."""
-    return Call(call.method, call.path, call.answer, {**call.params, "after": page.last_id})
+def events(job_id: str, **query: Any) -> Call[Page[JobEvent]]:
+    """GET /v1/jobs/{id}/events."""
+    return get(at("/v1/jobs/{job}/events", job=job_id), Page[JobEvent], **query)
 
 
-@dataclass(frozen=True)
-class Patience:
-    """When a request is sent again: after failures that pass, if it does no harm."""
-
-    retries: int = 4
-    first_wait_s: float = 0.5
-    longest_wait_s: float = 60.0
-    """A service that names a longer time is not waited for."""
-    chance: Callable[[], float] = random.random
-
-    def wait_s(self, tries: int, call: Call[Any], outcome: httpx2.Response | httpx2.TransportError) -> float | None:
-        """Seconds until the next try; None where there is none.
-
-        Args:
-            tries: made so far, at least 1.
-        """
-        if tries > self.retries or (call.method != "GET" and call.key is None):
-            return None
-        backoff = self.first_wait_s * 2 ** (tries - 1) * (0.5 + self.chance())
-        if not isinstance(outcome, httpx2.Response):
-            return None if isinstance(outcome, httpx2.UnsupportedProtocol) else min(backoff, self.longest_wait_s)
-        told = outcome.headers.get("Retry-After", "")
-        if outcome.status_code not in _PASSING and not (outcome.status_code == 409 and told):
-            return None
-        if told.isdigit():
-            return float(told) if float(told) <= self.longest_wait_s else None
-        return min(backoff, self.longest_wait_s)
+def metrics(job_id: str, **query: Any) -> Call[Page[MetricPoint]]:
+    """GET /v1/jobs/{id}/metrics."""
+    return get(at("/v1/jobs/{job}/metrics", job=job_id), Page[MetricPoint], **query)
 
 
-AT_A_TERMINAL: Final = Patience(longest_wait_s=5.0)
-"""For commands: a person would rather read that the service is busy, and when to come back."""
+def checkpoints(job_id: str, **query: Any) -> Call[Page[TrainingCheckpoint]]:
+    """GET /v1/jobs/{id}/checkpoints."""
+    return get(at("/v1/jobs/{job}/checkpoints", job=job_id), Page[TrainingCheckpoint], **query)
 
 
-def headers(key: str | None) -> dict[str, str]:
-    """Of every request; the key is taken from SOLON_API_KEY unless one is given."""
-    found = key if key is not None else os.environ.get(CLIENT_KEY)
-    return {"Authorization": f"Bearer {found}"} if found else {}
+def batch(key: str | None = None, **request: Any) -> Call[Job]:
+    """POST /v1/preferences/batches."""
+    return post("/v1/preferences/batches", Job, request, key)
 
 
-def unreachable(address: str) -> Failed:
-    """There is nobody at the address."""
-    return Failed(f"there is no service at {address}", remedy="start one with `solon serve`, or give --server URL")
+def reweight(pairs: list[Json], **request: Any) -> Call[Labelled]:
+    """POST /v1/preferences/reweight."""
+    return post("/v1/preferences/reweight", Labelled, {"pairs": pairs} | request)
 
 
-def refusal(response: httpx2.Response) -> SolonError:
-    """The error that an answer is, with the field and the remedy that it names."""
-    try:
-        problem: dict[str, Any] = response.json()
-    except ValueError:
-        problem = {}
-    message = problem.get("detail") or f"the service answered HTTP {response.status_code}"
-    remedy, named = problem.get("remedy") or "", problem.get("field")
-    told = response.headers.get("Retry-After", "")
-    if response.status_code == 429:
-        return Busy(message, retry_after_s=float(told) if told.isdigit() else 1.0)
-    if response.status_code == 409 and told:
-        return StillRunning(message, remedy=remedy, field=named)
-    kind = _BY_STATUS.get(response.status_code, UsageError if response.status_code < 500 else Failed)
-    return kind(message, remedy=remedy, field=named)
+def discards(**query: Any) -> Call[Page[StoredDiscard]]:
+    """GET /v1/preferences/discards."""
+    return get("/v1/preferences/discards", Page[StoredDiscard], **query)
+
+
+def rewards(prompts: list[Json], **request: Any) -> Call[Page[Rewarded]]:
+    """POST /v1/rewards."""
+    return post("/v1/rewards", Page[Rewarded], {"prompts": prompts} | request)
+
+
+def dataset_pairs(dataset_id: str, **query: Any) -> Call[Page[PreferencePair]]:
+    """GET /v1/datasets/{id}/pairs."""
+    return get(at("/v1/datasets/{dataset}/pairs", dataset=dataset_id), Page[PreferencePair], **query)
+
+
+def audits(**query: Any) -> Call[Page[StoredAudit]]:
+    """GET /v1/audits."""
+    return get("/v1/audits", Page[StoredAudit], **query)
+
+
+def upload(filename: str, content: bytes, purpose: str, key: str | None = None) -> Call[StoredFile]:
+    """POST /v1/files."""
+    form = {"data": {"purpose": purpose}, "files": {"file": (filename, content)}}
+    return Call("POST", "/v1/files", StoredFile, key=key or str(uuid.uuid4()), form=form)
+
+
+def files(**query: Any) -> Call[Page[StoredFile]]:
+    """GET /v1/files."""
+    return get("/v1/files", Page[StoredFile], **query)
+
+
+def file(file_id: str) -> Call[StoredFile]:
+    """GET /v1/files/{id}."""
+    return get(at("/v1/files/{file}", file=file_id), StoredFile)
+
+
+def delete_file(file_id: str) -> Call[DeletedFile]:
+    """DELETE /v1/files/{id}."""
+    return Call("DELETE", at("/v1/files/{file}", file=file_id), DeletedFile)
+
+
+def constitution(name: str, **query: Any) -> Call[PublishedText]:
+    """GET /v1/constitutions/{id}."""
+    return get(at("/v1/constitutions/{id}", id=name), PublishedText, **query)
+
+
+def versions(name: str, **query: Any) -> Call[Page[Version]]:
+    """GET /v1/constitutions/{id}/versions."""
+    return get(at("/v1/constitutions/{id}/versions", id=name), Page[Version], **query)
+
+
+def history(name: str, **query: Any) -> Call[Page[Happening]]:
+    """GET /v1/constitutions/{id}/history."""
+    return get(at("/v1/constitutions/{id}/history", id=name), Page[Happening], **query)
+
+
+def diff(name: str, before: str, to: str) -> Call[Comparison]:
+    """GET /v1/constitutions/{id}/diff."""
+    return get(at("/v1/constitutions/{id}/diff", id=name), Comparison, **{"from": before, "to": to})
+
+
+def labels(name: str, **query: Any) -> Call[Page[Label]]:
+    """GET /v1/constitutions/{id}/labels."""
+    return get(at("/v1/constitutions/{id}/labels", id=name), Page[Label], **query)
+
+
+def move_label(name: str, label: str, version: str, etag: str | None = None, **more: Any) -> Call[Label]:
+    """PUT /v1/constitutions/{id}/labels/{label}; without an ETag the label is made."""
+    path = at("/v1/constitutions/{id}/labels/{label}", id=name, label=label)
+    return Call("PUT", path, Label, body={"version": version} | more, headers=_condition(etag))
+
+
+def try_cases(name: str, judge: str | None = None) -> Call[CaseReport]:
+    """POST /v1/constitutions/{id}/test."""
+    return post(at("/v1/constitutions/{id}/test", id=name), CaseReport, {"judge": judge})
+
+
+def drafts(name: str, **query: Any) -> Call[Page[Draft]]:
+    """GET /v1/constitutions/{id}/drafts."""
+    return get(at("/v1/constitutions/{id}/drafts", id=name), Page[Draft], **query)
+
+
+def draft(name: str, draft: str) -> Call[DraftText]:
+    """GET /v1/constitutions/{id}/drafts/{draft}."""
+    return get(_draft(name, draft), DraftText)
+
+
+def save_draft(name: str, draft: str, text: str, etag: str | None = None, **note: str) -> Call[Draft]:
+    """PUT /v1/constitutions/{id}/drafts/{draft}; YAML, and without an ETag the draft is made."""
+    headers = {"Content-Type": YAML} | _condition(etag)
+    return Call("PUT", _draft(name, draft), Draft, params=note, body=text.encode(), headers=headers)
+
+
+def patch_draft(name: str, draft: str, patch: Json, etag: str, **note: str) -> Call[Draft]:
+    """PATCH /v1/constitutions/{id}/drafts/{draft}; a JSON merge patch."""
+    return Call("PATCH", _draft(name, draft), Draft, params=note, body=patch, headers=_condition(etag))
+
+
+def delete_draft(name: str, draft: str, etag: str, **note: str) -> Call[None]:
+    """DELETE /v1/constitutions/{id}/drafts/{draft}."""
+    return Call("DELETE", _draft(name, draft), None, params=note, headers=_condition(etag))
+
+
+def validate_draft(name: str, draft: str) -> Call[Validation]:
+    """POST /v1/constitutions/{id}/drafts/{draft}/validate."""
+    return post(_draft(name, draft, "/validate"), Validation)
+
+
+def publish_draft(name: str, draft: str, etag: str, **request: Any) -> Call[Version]:
+    """POST /v1/constitutions/{id}/drafts/{draft}/publish."""
+    made = post(_draft(name, draft, "/publish"), Version, request)
+    return replace(made, headers=_condition(etag))
+
+
+def try_draft(name: str, draft: str, judge: str | None = None) -> Call[CaseReport]:
+    """POST /v1/constitutions/{id}/drafts/{draft}/test."""
+    return post(_draft(name, draft, "/test"), CaseReport, {"judge": judge})
+
+
+def preview_draft(name: str, draft: str, **request: Any) -> Call[Preview]:
+    """POST /v1/constitutions/{id}/drafts/{draft}/preview."""
+    return post(_draft(name, draft, "/preview"), Preview, request)
+
+
+def _draft(name: str, draft: str, rest: str = "") -> str:
+    return at("/v1/constitutions/{id}/drafts/{draft}", id=name, draft=draft) + rest
+
+
+def _condition(etag: str | None) -> dict[str, str]:
+    return {"If-None-Match": "*"} if etag is None else {"If-Match": f'"{etag}"'}

@@ -17,17 +17,20 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import httpx2
+from pydantic import ValidationError
 
-from api import calls
-from api.calls import Answer, Call, Patience
+from api import calls, sending
 from api.recipes import Recipe
+from api.sending import Answer, Call, Patience
 from api.services import Page
 from api.store.jobs import FINISHED, Job, JobEvent
 
 Item = TypeVar("Item")
+_LEFT_OUT: Final = "Solon-Left-Out"
+"""The header of every export."""
 
 
 class Service:
@@ -52,10 +55,10 @@ class Service:
         self._sleep = sleep
         self._http = httpx2.Client(
             base_url=self.address,
-            timeout=calls.TIMEOUT,
+            timeout=sending.TIMEOUT,
             trust_env=False,
             transport=transport,
-            headers=calls.headers(key),
+            headers=sending.headers(key),
         )
 
     def __enter__(self) -> Self:
@@ -74,7 +77,9 @@ class Service:
             try:
                 outcome = self._http.request(call.method, call.path, **call.options())
             except httpx2.InvalidURL as error:
-                raise calls.unreachable(self.address) from error
+                raise sending.unreachable(self.address) from error
+            except httpx2.DecodingError as error:
+                raise sending.strange() from error
             except httpx2.TransportError as error:
                 outcome = error
             wait_s = self._patience.wait_s(tries, call, outcome)
@@ -82,7 +87,7 @@ class Service:
                 return call.read(outcome)
             if wait_s is None:
                 assert isinstance(outcome, httpx2.TransportError)  # noqa: S101 - a response has been returned
-                raise calls.unreachable(self.address) from outcome
+                raise sending.unreachable(self.address) from outcome
             self._sleep(wait_s)
 
     def each(self, call: Call[Page[Item]]) -> Iterator[Item]:
@@ -92,24 +97,27 @@ class Service:
             yield from page.data
             if not page.has_more:
                 return
-            call = calls.after(call, page)
+            call = sending.after(call, page)
 
     def export(self, dataset_id: str, out: Path, form: str, container: str = "jsonl") -> dict[str, int]:
         """How many pairs were left out, by reason; the dataset is at `out`, for another program."""
-        path, params = f"/v1/datasets/{dataset_id}/export", {"format": form, "container": container}
+        path = sending.at("/v1/datasets/{dataset}/export", dataset=dataset_id)
+        params = {"format": form, "container": container}
         try:
             with self._http.stream("GET", path, params=params) as response:
                 if response.is_error:
                     response.read()
-                    raise calls.refusal(response)
+                    raise sending.refusal(response)
+                if _LEFT_OUT not in response.headers:
+                    raise sending.strange()
                 partial = out.with_name(f".{out.name}.partial")
                 with partial.open("wb") as file:
                     for part in response.iter_bytes():
                         file.write(part)
         except httpx2.TransportError as error:
-            raise calls.unreachable(self.address) from error
+            raise sending.unreachable(self.address) from error
         os.replace(partial, out)
-        told = response.headers.get("Solon-Left-Out", "none")
+        told = response.headers[_LEFT_OUT]
         left_out = (each.partition("=") for each in told.split(", ") if "=" in each)
         return {why: int(count) for why, _, count in left_out}
 
@@ -135,7 +143,7 @@ class Service:
 
     def events(self, job_id: str, after: int = 0) -> Iterator[JobEvent]:
         """The events so far, in order."""
-        yield from self.each(calls.get(f"/v1/jobs/{job_id}/events", Page[JobEvent], after=after, limit=1000))
+        yield from self.each(calls.events(job_id, after=after, limit=1000))
 
     def follow(self, job_id: str, after: int = 0) -> Iterator[JobEvent]:
         """Events until the job is finished; a broken stream is taken up where it broke."""
@@ -156,17 +164,19 @@ class Service:
 
     def _stream(self, job_id: str, after: int) -> Iterator[JobEvent]:
         """Events from one connection; it ends when the job does, or when the connection breaks."""
-        path, headers = f"/v1/jobs/{job_id}/events/stream", {"Last-Event-ID": str(after)}
+        path, headers = sending.at("/v1/jobs/{job}/events/stream", job=job_id), {"Last-Event-ID": str(after)}
         try:
             with self._http.sse(path, headers=headers, timeout=60.0) as source:
                 if source.response.is_error:
                     source.response.read()
-                    raise calls.refusal(source.response)
+                    raise sending.refusal(source.response)
                 for message in source:
                     if message.event == "end":
                         return
                     yield JobEvent.model_validate_json(message.data)
+        except (httpx2.SSEError, httpx2.DecodingError, ValidationError) as error:
+            raise sending.strange() from error
         except (httpx2.RemoteProtocolError, httpx2.ReadTimeout, httpx2.ReadError):
             return
         except httpx2.TransportError as error:
-            raise calls.unreachable(self.address) from error
+            raise sending.unreachable(self.address) from error

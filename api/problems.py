@@ -131,10 +131,10 @@ async def _invalid_request(_: Request, error: Exception) -> JSONResponse:
 
 def _field(found: dict[str, Any], body: Any) -> str | None:
     where, *path = found["loc"]
-    if where != "body":
-        return dotted(tuple(path))
-    # A key that is not expected is the client's own text.
+    # A key or parameter that is not expected is the client's own text.
     shown = path[:-1] if found["type"] == "extra_forbidden" else path
+    if where != "body":
+        return dotted(tuple(shown))
     return dotted(place(tuple(shown), body, absent=found["type"] == "missing"))
 
 

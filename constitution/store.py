@@ -45,7 +45,8 @@ class Draft(Record):
     """Who changed it last."""
     updated_at: float
     """Unix time in seconds, as all times here."""
-    raw: bytes = Field(exclude=True, repr=False)
+    raw: bytes = Field(default=b"", exclude=True, repr=False)
+    """The text; answers do not show it, so it is empty in what a client reads."""
 
 
 class Version(Record):

@@ -135,9 +135,9 @@ def _align_here(context: typer.Context, recipe: Any, out: Path, as_json: bool) -
 
 
 def _align_there(recipe: Any, server: str, as_json: bool) -> None:
-    from api.calls import AT_A_TERMINAL
     from api.client import Service
     from api.progress import shown
+    from api.sending import AT_A_TERMINAL
 
     with Service(server, patience=AT_A_TERMINAL) as service:
         job = service.submit(recipe)

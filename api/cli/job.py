@@ -32,8 +32,8 @@ def list_jobs(
     """List the newest jobs."""
     from rich.table import Table
 
-    from api.calls import AT_A_TERMINAL
     from api.client import Service
+    from api.sending import AT_A_TERMINAL
 
     wanted = {"status": status, "constitution": constitution, "metadata": metadata}
     with Service(server or settings(context).server, patience=AT_A_TERMINAL) as service:
@@ -51,8 +51,8 @@ def list_jobs(
 @app.command()
 def show(context: typer.Context, job_id: JobId, server: Server = None, as_json: AsJson = False) -> None:
     """Print one job."""
-    from api.calls import AT_A_TERMINAL
     from api.client import Service
+    from api.sending import AT_A_TERMINAL
 
     with Service(server or settings(context).server, patience=AT_A_TERMINAL) as service:
         print_job(service.job(job_id), as_json)
@@ -67,9 +67,9 @@ def logs(
     as_json: AsJson = False,
 ) -> None:
     """Print a job's events; with -f draw them as bars on a terminal."""
-    from api.calls import AT_A_TERMINAL
     from api.client import Service
     from api.progress import shown
+    from api.sending import AT_A_TERMINAL
 
     with Service(server or settings(context).server, patience=AT_A_TERMINAL) as service:
         if not follow:
@@ -101,20 +101,26 @@ def resume(context: typer.Context, job_id: JobId, server: Server = None, as_json
 
 
 def _wish(context: typer.Context, job_id: str, wish: str, server: str | None, as_json: bool) -> None:
-    from api.calls import AT_A_TERMINAL
     from api.client import Service
     from api.lifecycle import Wish
+    from api.sending import AT_A_TERMINAL
 
     with Service(server or settings(context).server, patience=AT_A_TERMINAL) as service:
         print_job(service.wish(job_id, Wish(wish)), as_json)
 
 
 def print_job(job: "Job", as_json: bool) -> None:
-    """A job with how it ended."""
+    """A job with its constitution, what it has cost and how it ended."""
     if as_json:
         write_json(job.model_dump(mode="json"))
         return
     write(f"{job.id}  {job.recipe.get('name', '')}  {job.status}")
+    if job.constitution is not None:
+        write(f"  constitution: {job.constitution.id}@{job.constitution.version}")
+    for model, used in sorted(job.cost.items()):
+        tokens = used.get("prompt_tokens", 0) + used.get("completion_tokens", 0)
+        usd = f", {used['cost_usd']:.4f} USD" if used.get("cost_usd") is not None else ""
+        write(f"  {model}: {used.get('calls', 0)} calls, {tokens} tokens{usd}")
     if job.error is not None:
         remedy = f" ({job.error['remedy']})" if job.error.get("remedy") else ""
         write(f"  {job.error.get('message', '')}{remedy}")

@@ -100,11 +100,11 @@ def label(
 
 
 def _label_there(rows: Path, out: Path, request: "LabelRequest", server: str, as_json: bool) -> None:
-    from api.calls import AT_A_TERMINAL
     from api.client import Service
     from api.labelling import show_labelled
     from api.progress import shown
     from api.remote_labelling import label_remotely
+    from api.sending import AT_A_TERMINAL
 
     with Service(server, patience=AT_A_TERMINAL) as service, shown(as_json=as_json) as emit:
         summary = label_remotely(rows, out, request, service, emit)

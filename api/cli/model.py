@@ -44,8 +44,8 @@ def _list_models_there(server: str, as_json: bool) -> None:
     from rich.table import Table
 
     from api import calls
-    from api.calls import AT_A_TERMINAL
     from api.client import Service
+    from api.sending import AT_A_TERMINAL
 
     with Service(server, patience=AT_A_TERMINAL) as service:
         found = list(service.each(calls.models(limit=100)))

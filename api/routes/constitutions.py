@@ -25,9 +25,9 @@ YAML, JSON = "application/yaml", "application/json"
 _PAGES: dict[str, Callable[[Constitution], str]] = {"text/html": to_html, "text/markdown": to_markdown}
 
 Id = Annotated[str, Path(alias="id", pattern=ID_PATTERN)]
-Author = Annotated[str, Field(min_length=1, max_length=202)]
+Author = Annotated[str, Field(min_length=1, max_length=202, pattern=r"^[^\x00]*$")]
 """Who makes the change, as in `Ada Example <ada@example.org>`."""
-Message = Annotated[str, Field(min_length=1, max_length=500)]
+Message = Annotated[str, Field(min_length=1, max_length=500, pattern=r"^[^\x00]*$")]
 """One line that says what changes."""
 Accept = Annotated[str | None, Header()]
 

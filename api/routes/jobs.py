@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from api.callers import READ, TRAIN
 from api.lifecycle import JobStatus, Wish
+from api.metadata_query import ByMetadata
 from api.prompts import split_of
 from api.recipe_files import files_named, is_file_id, prompts_named
 from api.recipes import Recipe
 from api.rollouts import check_rollouts
+from api.routes.preferences import Strict
 from api.services import Page, Paging, Use
 from api.store.jobs import DEFAULT_PRIORITY, ConstitutionOf, Job
 from constitution.digest import content_hash
@@ -21,14 +23,12 @@ from solon.errors import InvalidInput, NotFound
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^=]+$")]
-MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^=\x00]+$")]
+MetadataValue = Annotated[str, StringConstraints(max_length=512, pattern=r"^[^\x00]*$")]
 
 
-class JobRequest(BaseModel):
+class JobRequest(Strict):
     """What to do."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
     recipe: Recipe
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] = Field(default_factory=dict)
@@ -91,10 +91,10 @@ def _require_prompts(file_id: str, field: str, services: Use) -> None:
         raise InvalidInput("this file holds no prompts", field=field, remedy="upload it with purpose=prompts")
 
 
-class JobFilter(Paging):
+class JobFilter(ByMetadata, Paging):
     """Which jobs to list."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
 
     status: Annotated[list[JobStatus], Query(max_length=8)] = Field(default_factory=list[JobStatus])
     """May be repeated."""
@@ -103,7 +103,7 @@ class JobFilter(Paging):
     metadata: Annotated[list[Annotated[str, StringConstraints(max_length=600)]], Query(max_length=16)] = Field(
         default_factory=list[str]
     )
-    """KEY=VALUE; may be repeated, and all must hold."""
+    """KEY=VALUE; may be repeated, and all must hold. `metadata[KEY]=VALUE` says the same."""
 
 
 @router.get("", dependencies=[READ])
@@ -115,7 +115,7 @@ def list_jobs(services: Use, wanted: Annotated[JobFilter, Query()]) -> Page[Job]
         order=wanted.order,
         statuses=wanted.status,
         constitution=wanted.constitution,
-        metadata=_pairs(wanted.metadata),
+        metadata=_pairs(wanted.metadata) | wanted.entries(),
         project=services.project,
     )
     return Page(data=jobs, first_id=jobs[0].id if jobs else None, last_id=jobs[-1].id if jobs else None, has_more=more)

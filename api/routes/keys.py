@@ -23,7 +23,7 @@ Id = Annotated[str, Path(alias="id", pattern=r"^key_[0-9a-z]{26}$")]
 class KeyIn(Strict):
     """A key to make."""
 
-    name: Annotated[str, Field(min_length=1, max_length=100)]
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
     """Whom it is for; shown in the change log."""
     scopes: Annotated[list[Annotated[KeyScope, Field(strict=False)]], Field(min_length=1)]
     """At most those of the caller."""

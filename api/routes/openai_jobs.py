@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict
 
 from api.callers import READ
+from api.metadata_query import BY_METADATA, ByMetadata
 from api.paging import listed
 from api.services import Page, Paging, Use
 from api.store.jobs import Job
@@ -50,11 +51,21 @@ class FineTuningJob(BaseModel):
     validation_file: str | None
 
 
-@router.get("", dependencies=[READ])
-def list_fine_tuning_jobs(services: Use, paging: Annotated[Paging, Query()]) -> Page[FineTuningJob]:
+class FineTuningQuery(ByMetadata, Paging):
+    """Which jobs, and which page of them."""
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+
+@router.get("", dependencies=[READ], openapi_extra=BY_METADATA)
+def list_fine_tuning_jobs(services: Use, wanted: Annotated[FineTuningQuery, Query()]) -> Page[FineTuningJob]:
     """Jobs in OpenAI's shape, newest first unless `order` says otherwise."""
     jobs, more = services.jobs.page(
-        after=paging.after, limit=paging.limit, order=paging.order, project=services.project
+        after=wanted.after,
+        limit=wanted.limit,
+        order=wanted.order,
+        metadata=wanted.entries(),
+        project=services.project,
     )
     return listed([_shown(job) for job in jobs], more)
 

@@ -1,12 +1,13 @@
 """POST /v1/preferences: prompts in, labelled preference pairs out, now, and kept. Long lists are batches."""
 
 import asyncio
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from api.answers import Keyed
 from api.callers import LABEL
@@ -28,12 +29,38 @@ router = APIRouter(prefix="/v1/preferences", tags=["preferences"], route_class=K
 
 REQUEST = "request"
 """Source of what a request labelled."""
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 class Strict(BaseModel):
-    """Closed to unknown keys, no conversion of types."""
+    """Closed to unknown keys, no conversion of types, and no text that could not be written as UTF-8."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+    @field_validator("*")
+    @classmethod
+    def _whole(cls, value: Any) -> Any:
+        if not _is_whole(value):
+            raise ValueError("holds half of a character (an unpaired surrogate); send it whole or leave it out")
+        return value
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether no text in it, keys included, holds an unpaired surrogate; JSON can name one, UTF-8 cannot."""
+    rest: list[Any] = [value]
+    while rest:
+        each = rest.pop()
+        if isinstance(each, str):
+            if not each.isascii() and _HALF.search(each):
+                return False
+        elif isinstance(each, Mapping):
+            parts = cast(Mapping[Any, Any], each)
+            rest += [*parts, *parts.values()]
+        elif isinstance(each, list | tuple):
+            rest += cast(Sequence[Any], each)
+        elif isinstance(each, BaseModel) and not isinstance(each, Strict):  # which has looked itself
+            rest += each.__dict__.values()
+    return True
 
 
 class Turn(Strict):

@@ -1,15 +1,15 @@
 """/v1/preferences, what is kept: lists, one preference with all that made it, reviews by people, their agreement."""
 
 import asyncio
-import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field, StringConstraints
 
 from api.answers import Keyed
 from api.callers import LABEL, READ
 from api.judge_prompts import JudgePrompt, judge_prompts
+from api.metadata_query import BY_METADATA, ByMetadata
 from api.paging import NOT_MODIFIED, IfNoneMatch, answered, listed
 from api.routes.preferences import Strict
 from api.services import Page, Paging, Services, Use
@@ -25,46 +25,12 @@ from solon.rows import HumanVote
 router = APIRouter(prefix="/v1/preferences", tags=["preferences"], route_class=Keyed)
 
 Id = Annotated[str, Path(alias="id", pattern=r"^pref_[0-9a-z]{26}$")]
-_METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
-_ENTRIES = TypeAdapter(Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)])
-BY_METADATA: dict[str, Any] = {
-    "parameters": [
-        {
-            "name": "metadata",
-            "in": "query",
-            "style": "deepObject",
-            "explode": True,
-            "description": "`metadata[key]=value`: entries of the prompt's metadata, all of them.",
-            "schema": {"type": "object", "additionalProperties": {"type": "string", "maxLength": 512}},
-            "example": {"team": "safety"},
-        }
-    ]
-}
-"""For the OpenAPI document: parameters whose names are the client's own."""
 
 
-class Chosen(Criteria):
-    """Criteria in a query; `metadata[key]=value` are the keys that it has no fields for."""
+class Chosen(ByMetadata, Criteria):
+    """Criteria in a query, with the prompt's metadata."""
 
     model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
-
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        self.entries()
-        return self
-
-    def entries(self) -> dict[str, str]:
-        """The metadata asked for; ValueError where another parameter is no criterion."""
-        found = {name: _METADATA.fullmatch(name) for name in self.model_extra or {}}
-        if not all(found.values()):
-            raise ValueError("the query has a parameter that is not known here")
-        entries = {match[1]: (self.model_extra or {})[name] for name, match in found.items() if match is not None}
-        try:
-            return _ENTRIES.validate_python(entries)
-        except ValidationError as error:
-            raise ValueError(
-                "metadata[key]=value: keys of 1 to 64, values of at most 512 characters, once each"
-            ) from error
 
     @property
     def filter(self) -> Filter:

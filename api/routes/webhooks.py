@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 Id = Annotated[str, Path(alias="id", pattern=r"^wh_[0-9a-z]{26}$")]
 Url = Annotated[str, Field(min_length=1, max_length=2000)]
 Events = Annotated[list[Annotated[WebhookEvent, Field(strict=False)]], Field(max_length=len(WebhookEvent))]
-Description = Annotated[str, Field(max_length=200)]
+Description = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 
 
 class WebhookIn(Strict):

@@ -67,6 +67,7 @@ WRONG = [
     ("serve --port 70000", 2, "Invalid value for '--port'"),
     ("job ls", 1, "there is no service at http://127.0.0.1:9"),
     ("job show job_x --server nonsense", 1, "there is no service at nonsense"),
+    ("job show ../models", 2, "job: is not an id"),
     ("--set database=nodb://x serve", 2, "database: not a database URL"),
     ("--set databse=1 config show", 2, "databse: Extra inputs are not permitted"),
     ("--config absent.yaml config show", 2, "there is no file absent.yaml"),

@@ -41,10 +41,17 @@ cases:
   - {id: greeting, prompt: "Hello?", better: "Hello! How can I help?", worse: "What now?", because: [kind]}
 """
 ROW = {"prompt": "How do I bake bread?", "response_a": "Gladly: mix, wait, bake.", "response_b": "Look it up."}
-HOOK = "https://10.9.8.7/solon"
-"""Nobody is there; `egress.allow_private` lets it be named."""
+HOOK = "https://example.org/solon"
+"""Its name is looked up: see `found_nowhere`."""
 KIND = {"constitution": "kindness", "judge": "starter-judge"}
-RECIPE = KIND | {"name": "kind", "steps": [{"type": "label"}, {"type": "dpo", "epochs": 1}, {"type": "evaluate"}]}
+CIVIC = {"constitution": "civic", "judge": "starter-judge"}
+"""Of requests that need nothing made before: every service has both."""
+RECIPE = CIVIC | {"name": "kind", "steps": [{"type": "label"}, {"type": "dpo", "epochs": 1}, {"type": "evaluate"}]}
+
+
+async def found_nowhere(host: str, port: int) -> list[str]:
+    """Every name means a private address at which nobody is, in place of `solon.egress.resolved`."""
+    return ["10.9.8.7"]
 
 
 def models() -> FakeModels:
@@ -121,9 +128,9 @@ async def tour(record: Recorder, folder: Path, project: str = "default") -> None
     pair = await _preferences(record)
     await _datasets(record)
     await _files(record)
-    await record("POST", "/v1/critiques", KIND | {"policy": "starter", "rounds": 1, "prompts": [ROW]})
-    await record("POST", "/v1/rewards", {"constitution": "kindness", "prompts": [ROW]})
-    audit = await record("POST", "/v1/audits", KIND | {"attacks": False, "prompts": [ROW | {"votes": ["a"]}]})
+    await record("POST", "/v1/critiques", CIVIC | {"policy": "starter", "rounds": 1, "prompts": [ROW]})
+    await record("POST", "/v1/rewards", {"constitution": "civic", "prompts": [ROW]})
+    audit = await record("POST", "/v1/audits", CIVIC | {"attacks": False, "prompts": [ROW | {"votes": ["a"]}]})
     await record("GET", "/v1/audits")
     while (await record("GET", f"/v1/audits/{audit['id']}"))["status"] == "running":
         record.found.pop("get_audit")
@@ -186,10 +193,11 @@ async def _constitutions(record: Recorder) -> None:
     await record("POST", f"{draft}/publish", publish, headers={"If-Match": f'"{patched["etag"]}"'})
     second = CONSTITUTION.replace("1.0.0", "1.1.0").replace("Be kind to", "Be kind and honest to")
     await record("PUT", draft, second, headers=yaml)
-    await record("POST", "/v1/constitutions/kindness/test", {"judge": "starter-judge"})
+    for name in ("civic", "kindness"):  # the first one is shown
+        await record("POST", f"/v1/constitutions/{name}/test", {"judge": "starter-judge"})
+        await record("GET", f"/v1/constitutions/{name}")
+        await record("GET", f"/v1/constitutions/{name}/versions")
     await record("GET", "/v1/constitutions")
-    await record("GET", "/v1/constitutions/kindness")
-    await record("GET", "/v1/constitutions/kindness/versions")
     label = {"version": "1.0.0", "author": "Ada Example <ada@example.org>", "message": "Ready"}
     await record("PUT", "/v1/constitutions/kindness/labels/production", label, headers={"If-None-Match": "*"})
     await record("GET", "/v1/constitutions/kindness/labels")
@@ -210,7 +218,7 @@ async def _files(record: Recorder) -> None:
 async def _preferences(record: Recorder) -> Any:
     rows = [ROW | {"id": "bread", "metadata": {"team": "kitchen"}}, {"prompt": "Hello?", "completions": ["Hi.", "Hi."]}]
     (pair, _) = sorted(
-        (await record("POST", "/v1/preferences", KIND | {"prompts": rows}))["data"], key=lambda each: "id" not in each
+        (await record("POST", "/v1/preferences", CIVIC | {"prompts": rows}))["data"], key=lambda each: "id" not in each
     )
     path = f"/v1/preferences/{pair['id']}"
     await record(
@@ -219,11 +227,12 @@ async def _preferences(record: Recorder) -> Any:
     await record("POST", f"{path}/reviews", {"verdict": "tie", "reviewer": "Bob Example"})
     for each in (path, f"{path}/reviews", "/v1/preferences", "/v1/preferences/discards", "/v1/preferences/agreement"):
         await record("GET", each)
-    await record("POST", "/v1/preferences/batches", KIND | {"prompts": rows[:1]})
-    weights = {"constitution": "kindness", "weights": {"kind": 2.0}}
+    await record("POST", "/v1/preferences/batches", CIVIC | {"prompts": rows[:1]})
+    weights = {"constitution": "civic", "weights": {"concise": 2.0}}
     await record("POST", "/v1/preferences/reweight", weights | {"pairs": [pair]})
     await record("POST", "/v1/preferences/relabel", KIND | {"ids": [pair["id"]]})
-    preview = {"pairs": [pair], "judge": "starter-judge", "control": 0, "cases": False}
+    kinder = await record.client.post("/v1/preferences", json=KIND | {"prompts": rows[:1], "store": False})
+    preview = {"pairs": kinder.json()["data"], "judge": "starter-judge", "control": 0, "cases": False}
     draft = "/v1/constitutions/kindness/drafts/first"
     await record("POST", f"{draft}/preview", preview)
     etag = json.loads((await record.client.get(draft)).text)["etag"]

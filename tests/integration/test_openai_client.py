@@ -13,6 +13,25 @@ from tests.integration.service import FakeModels, settings_in
 RECIPE = {"name": "r", "constitution": "civic", "judge": "starter-judge", "steps": [{"type": "label"}, {"type": "dpo"}]}
 
 
+async def test_a_fresh_service_takes_the_key_that_an_openai_client_always_sends(tmp_path: Path):
+    app = create_app(settings_in(tmp_path), models=FakeModels())
+    http = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app))
+    address = "http://127.0.0.1/v1"
+    async with app.router.lifespan_context(app):
+        made = [
+            (await http.post(f"{address}/jobs", json={"recipe": RECIPE, "metadata": {"team": team}})).json()["id"]
+            for team in ("red", "blue")
+        ]
+        client = openai.AsyncOpenAI(base_url=address, api_key="none", http_client=http, max_retries=0)
+        assert [job.id async for job in client.fine_tuning.jobs.list(metadata={"team": "red"})] == [made[0]]
+        both = await http.get(f"{address}/jobs", params={"metadata[team]": "blue", "metadata": "team=blue"})
+        assert [job["id"] for job in both.json()["data"]] == [made[1]]
+        await http.post(f"{address}/keys", json={"name": "first", "scopes": ["read"]})
+        with pytest.raises(openai.AuthenticationError):
+            await client.models.list()
+        await client.close()
+
+
 async def test_the_openai_client_lists_models_and_files_and_pages_through_jobs(tmp_path: Path):
     app = create_app(settings_in(tmp_path), models=FakeModels(starter=echo_policy()))
     http = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app))

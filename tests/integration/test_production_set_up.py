@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from solon import egress
 from tests.integration.buckets import bucket
-from tests.integration.examples import Recorder, models, tour
+from tests.integration.examples import Recorder, found_nowhere, models, tour
 from tests.integration.postgres import database_in
 from tests.integration.service import SCRIPTED, service, settings_in, working
 from tests.integration.test_examples import operations
@@ -19,6 +20,7 @@ async def test_a_tour_of_every_route_succeeds_on_postgresql_with_artifacts_in_a_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("KEY_OF_WEBHOOKS", secrets.token_hex(32))
+    monkeypatch.setattr(egress, "resolved", found_nowhere)
     described = document(tmp_path)
     database_in(tmp_path, "postgresql")
     with bucket() as url:

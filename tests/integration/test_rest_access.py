@@ -99,6 +99,7 @@ async def test_without_keys_other_machines_may_do_nothing(tmp_path: Path):
         elsewhere = httpx2.ASGITransport(app=app, client=("192.0.2.7", 1))
         async with httpx2.AsyncClient(transport=elsewhere, base_url="http://127.0.0.1") as other:
             assert (await other.get("/v1/jobs")).status_code == 401
+            assert (await other.get("/v1/jobs", headers=bearer("any"))).status_code == 401
             assert (await other.get("/livez")).status_code == 200
 
 

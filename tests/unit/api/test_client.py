@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx2
 import pytest
 
 from api import calls
 from api.async_client import AsyncService
-from api.calls import Patience
 from api.client import Service
+from api.sending import Patience
 from api.store.jobs import JobStatus
 from solon.errors import Busy, Conflict, Failed, InvalidInput, NotFound, SolonError
 
@@ -34,6 +35,39 @@ def test_a_problem_becomes_our_own_error(status: int, kind: type[SolonError]):
 def test_an_answer_that_is_no_problem_is_still_one_line():
     with service(lambda _: httpx2.Response(502, text="<html>")) as client, pytest.raises(Failed, match="HTTP 502"):
         client.jobs(1)
+
+
+@pytest.mark.parametrize("body", ["<html>Hello</html>", "[]", '{"status": "ok"}', ""])
+def test_another_program_at_the_address_is_told_apart(body: str, tmp_path: Path):
+    with service(lambda _: httpx2.Response(200, text=body, headers={"Content-Type": "text/html"})) as client:
+        asked: list[Callable[[], object]] = [
+            lambda: client.jobs(1),
+            lambda: client.job("job_1"),
+            lambda: list(client.follow("job_1")),
+            lambda: client.export("ds_1", tmp_path / "out.jsonl", "trl_preference"),
+        ]
+        for ask in asked:
+            with pytest.raises(Failed, match="does not answer like Solon") as caught:
+                ask()
+            assert "address" in caught.value.remedy
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_that_is_json_but_no_problem_is_one_line():
+    with service(lambda _: httpx2.Response(404, json=["no"])) as client, pytest.raises(NotFound, match="HTTP 404"):
+        client.job("job_1")
+
+
+@pytest.mark.parametrize("name", ["", "../models", ".", "..", "a/b"])
+def test_what_is_no_id_is_refused_before_it_is_sent(name: str):
+    with service(lambda _: pytest.fail("it was sent")) as client:
+        for ask in (client.job, client.cancel, lambda job: list(client.follow(job))):
+            with pytest.raises(InvalidInput, match="is not an id") as caught:
+                ask(name)
+            assert (caught.value.field, bool(caught.value.remedy)) == ("job", True)
+    for call in (calls.model, calls.preference, calls.dataset, calls.find_audit):
+        with pytest.raises(InvalidInput, match="is not an id"):
+            call(name)
 
 
 def test_no_service_says_how_to_start_one():

@@ -7,8 +7,10 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
+from api.cli.job import print_job
 from api.events import Event
 from api.progress import Bars, shown
+from api.store.jobs import Job
 
 EVENTS = (
     Event(type="step_started", step="01-label"),
@@ -45,3 +47,24 @@ def test_a_bar_follows_the_counts_and_ends_full():
     bars(EVENTS[3])
     assert progress.tasks[0].finished
     assert len(progress.tasks) == 1
+
+
+def test_a_job_is_shown_with_its_constitution_and_what_it_has_cost(capsys: pytest.CaptureFixture[str]):
+    used = {"calls": 20, "prompt_tokens": 200, "completion_tokens": 20}
+    job = Job.model_validate(
+        {
+            "id": "job_1",
+            "status": "succeeded",
+            "recipe": {"name": "kind"},
+            "constitution": {"id": "civic", "version": "1.0.0", "content_hash": "sha256:0"},
+            "created_at": 1.0,
+            "cost": {"far": used | {"cost_usd": 2.0}, "near": used},
+        }
+    )
+    print_job(job, as_json=False)
+    assert capsys.readouterr().out.splitlines() == [
+        "job_1  kind  succeeded",
+        "  constitution: civic@1.0.0",
+        "  far: 20 calls, 220 tokens, 2.0000 USD",
+        "  near: 20 calls, 220 tokens",
+    ]
