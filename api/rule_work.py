@@ -9,11 +9,12 @@ from typing import Any
 
 from api.events import Emit, Event
 from api.judging import open_judge, opened_cache
+from api.libraries import load_constitution
 from api.registry import Models, opened
 from api.run_context import Ticks
 from api.terminal import write_file
 from constitution.digest import content_hash
-from constitution.document import Constitution, load
+from constitution.document import Constitution
 from critic.concurrency import ROWS_IN_FLIGHT, in_order
 from critic.judge import Judge
 from critic.rules import Ask, RuleSet
@@ -54,7 +55,7 @@ async def score_file(
     Args:
         weights: fitted weights whose reward is added to each score and decides what is best.
     """
-    constitution = load(request.constitution)
+    constitution = load_constitution(request.constitution, settings)
     fitted = read_weights(weights) if weights is not None else None
     if fitted is not None:
         fitted.check(constitution)
@@ -81,7 +82,7 @@ async def fit_file(
     models: Models | None = None,
 ) -> dict[str, Any]:
     """The weights at `out`, fitted on the rows whose completions are ranked, and how well they order held-out pairs."""
-    constitution = load(request.constitution)
+    constitution = load_constitution(request.constitution, settings)
     completions: list[Ranked] = []
     judge: dict[str, str | None] = {}
 
@@ -118,7 +119,7 @@ async def accuracy_file(
     rows: Path, request: RulesRequest, settings: Settings, emit: Emit, models: Models | None = None
 ) -> dict[str, Any]:
     """How well propositions are answered, against the gold `propositions` of the rows."""
-    constitution = load(request.constitution)
+    constitution = load_constitution(request.constitution, settings)
     pairs: list[tuple[Any, Any]] = []
     async with _scored(rows, constitution, request, settings, emit, models, gold=True) as scored:
         async for row, scores in scored:

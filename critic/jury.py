@@ -37,12 +37,16 @@ class Jury(Judge):
         """Args:
         quorum: how many judges suffice when others fail; None: all.
 
-        Raises InvalidInput without a judge, or with two of one name.
+        Raises InvalidInput without a judge, with two of one name, or where the quorum cannot be met.
         """
         names = [seat.judge.identity["name"] for seat in seats]
         if not seats or len(set(names)) != len(names):
             raise InvalidInput(
                 f"the jury {name!r} needs judges, each once", field=f"models.{name}.members", remedy="name them"
+            )
+        if quorum is not None and not 1 <= quorum <= len(seats):
+            raise InvalidInput(
+                f"is {quorum} of {len(seats)} judges", field=f"models.{name}.quorum", remedy="name 1 to all of them"
             )
         super().__init__(seats[0].judge.model, tie_margin=tie_margin, kin=_kin(seats))
         self.name = name

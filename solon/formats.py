@@ -10,8 +10,9 @@ from solon.errors import InvalidInput, NotFound
 from solon.records import Discard, PreferencePair
 
 _ROWS_PER_GROUP = 1024
+_VOTES: Final[Any] = {"votes": {"__all__": {"cache_hit"}}}
 _ABOUT_THE_RUN: Final[Any] = {
-    "verdicts": {"__all__": {"votes": {"__all__": {"cache_hit"}}}},
+    "verdicts": {"__all__": {**_VOTES, "jurors": {"__all__": _VOTES}}},
     "provenance": {"judge_calls", "cache_hits"},
 }
 """Differs when the same labels are made again from the cache."""

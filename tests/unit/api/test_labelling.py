@@ -95,6 +95,21 @@ async def test_a_judge_that_fails_leaves_statuses_unless_coverage_is_asked_for(
     assert read_manifest(out).statuses == {"timeout": 2}
 
 
+async def test_a_jurys_labels_made_again_from_the_cache_are_the_same_bytes(rows: Path, tmp_path: Path):
+    judge = "models.{}={{kind: judge, engine: openai, endpoint: 'http://127.0.0.1:9/v1'}}"
+    jury = "models.panel={kind: judge, engine: jury, members: {one: 1.0, two: 1.0}}"
+    settings = Settings.load(overrides=[judge.format("one"), judge.format("two"), jury], environment={})
+    request = LabelRequest("civic", "panel", cache=tmp_path / "cache.db")
+    for folder in ("first", "again"):
+        (tmp_path / folder).mkdir()
+        one, two = keyword_judge(["good"], ["bad"]), keyword_judge(["good"])
+        one.name, two.name = "one", "two"
+        models = FakeModels(one=one, two=two)
+        await label_file(rows, tmp_path / folder / "out.jsonl", request, settings, lambda _: None, models)
+    for file in ("out.jsonl", "out.manifest.json"):
+        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
+
+
 async def test_a_card_stands_beside_the_labels(rows: Path, tmp_path: Path, settings: Settings, models: FakeModels):
     await label_file(rows, tmp_path / "out.jsonl", REQUEST, settings, lambda _: None, models)
     card = (tmp_path / "out.card.md").read_text()
