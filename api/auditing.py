@@ -182,7 +182,7 @@ async def _audit(
     return judge_audit(
         items,
         rows=name,
-        judge_model=judge.model.model,
+        kin=judge.kin,
         tie_margin=constitution.combine.tie_margin,
         seed=seed,
         second_judge=control,

@@ -96,6 +96,25 @@ async def test_self_preference_stands_beside_people_and_another_judge(tmp_path: 
     assert own.control.value == 0.0
 
 
+async def test_self_preference_goes_by_the_registered_family_of_any_judge_of_a_jury(tmp_path: Path):
+    judges = [
+        "models.house={kind: judge, engine: openai, endpoint: 'http://127.0.0.1:9/v1', model: org/tuned, family: Else}",
+        "models.far={kind: judge, engine: openai, endpoint: 'http://127.0.0.1:9/v1'}",
+        "models.panel={kind: judge, engine: jury, members: {far: 1.0, house: 1.0}}",
+    ]
+    settings = Settings.load(environment={}, overrides=[*judges, "cache=off"])
+    house, far = keyword_judge(["kind"], ["rude"]), keyword_judge(["kind"], ["rude"])
+    house.name, far.name = "house", "far"
+    file = str(rows(tmp_path))
+    for judge in ("house", "panel"):
+        request, models = AuditRequest(judge, attacks=False), FakeModels(house=house, far=far)
+        found = await audit_files([file], CIVIC, tmp_path, request, settings, lambda _: None, models)
+        own = found.audits["people"].self_preference
+        assert own is not None
+        assert (own.n, own.judge.value) == (30, 0.0)  # the rude ones are by else-7b
+        assert "else" in own.family
+
+
 async def test_without_rows_the_constitutions_cases_are_the_rows_and_the_suite_is_tried(tmp_path: Path):
     found = await report(tmp_path, keyword_judge(["first", "help"], ["stupid"]), attacks=True)
     assert list(found.audits) == ["cases"]
