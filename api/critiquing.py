@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from api.accounts import Accounts, check_cap, cost_of, opened_texts
+from api.accounts import TEXTS, Accounts, check_cap, cost_of, opened_texts
 from api.dataset_cards import write_card
 from api.events import Emit, Event
 from api.judging import check_judge, open_judge, opened_cache
@@ -26,13 +26,15 @@ from critic.judge import Judge
 from critic.recall import Recalling, Texts
 from critic.revision_rates import RevisionRates
 from solon.chains import ChainWriter
-from solon.datasets import PairWriter
+from solon.datasets import BESIDE, PairWriter
 from solon.errors import BudgetSpent, CoverageTooLow, InvalidInput
+from solon.formats import check_apart
 from solon.rows import Row, read_rows
 from solon.settings import Settings
 from solon.spending import Cap
 
 STEP = "critique"
+_BESIDE = ("manifest.json", "revisions.jsonl", TEXTS, "pairs.jsonl", *(f"pairs.{ending}" for ending in BESIDE))
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ async def critique_file(
     The whole file is read once before anything is started, so that a malformed row costs no call. Raises, after
     writing what there is, CoverageTooLow when less than `min_coverage` could be judged and BudgetSpent at the cap.
     """
+    check_apart(out, rows, request.constitution, beside=_BESIDE)
     constitution = load_constitution(request.constitution, settings)
     check_cast(request.cast, constitution, settings)
     total = sum(1 for _ in read_rows(rows))

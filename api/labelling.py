@@ -6,7 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from api.accounts import Accounts, check_cap, cost_of, opened_texts
+from api.accounts import TEXTS, Accounts, check_cap, cost_of, opened_texts
 from api.dataset_cards import write_card
 from api.events import Emit, Event
 from api.judging import check_judge, open_judge, opened_cache
@@ -22,8 +22,9 @@ from critic.pipeline import label
 from critic.schedules import Schedule
 from critic.tournament import Pairing
 from solon.chat import ChatModel
-from solon.datasets import PairWriter, read_discards, read_pairs
+from solon.datasets import BESIDE, PairWriter, read_discards, read_pairs
 from solon.errors import BudgetSpent, CoverageTooLow
+from solon.formats import check_apart
 from solon.records import Discard
 from solon.rows import read_rows
 from solon.settings import Settings
@@ -64,6 +65,7 @@ async def label_file(
     The whole file is read once before anything is started, so that a malformed row costs no judge call. Raises, after
     writing what there is, CoverageTooLow when less than `min_coverage` could be judged and BudgetSpent at the cap.
     """
+    check_apart(out, rows, request.constitution, beside=(*BESIDE, TEXTS))
     constitution = weighted(load_constitution(request.constitution, settings), request.weights)
     check_judge(request.judge, constitution, settings)
     if request.policy is not None:

@@ -26,6 +26,7 @@ from critic.rules import RuleSet
 from critic.schedules import Schedule
 from solon.chat import ChatModel
 from solon.errors import InvalidInput
+from solon.formats import check_apart
 from solon.records import Discard
 from solon.rows import Row, read_rows
 from solon.settings import Settings
@@ -60,6 +61,7 @@ async def rank_file(
     rows: Path, out: Path, request: RankRequest, settings: Settings, emit: Emit, models: Models | None = None
 ) -> dict[str, Any]:
     """One line per row at `out`, comparisons by status, and the leaderboard where rows have `systems`."""
+    check_apart(out, rows, request.constitution)
     constitution = load_constitution(request.constitution, settings)
     check_judge(request.judge, constitution, settings)
     rules = RuleSet(constitution) if request.rerank else None

@@ -23,9 +23,9 @@ from critic.concurrency import ROWS_IN_FLIGHT
 from critic.judge import Usage
 from critic.labelling import total
 from critic.relabelling import Relabeller, relabel
-from solon.datasets import PairWriter, read_discards, read_pairs
+from solon.datasets import BESIDE, PairWriter, read_discards, read_pairs
 from solon.errors import InvalidInput
-from solon.formats import sha256_of
+from solon.formats import check_apart, sha256_of
 from solon.records import Discard, PreferencePair
 from solon.settings import Settings
 
@@ -42,6 +42,7 @@ async def relabel_file(
     """
     if request.policy is not None:
         raise InvalidInput("a dataset has its completions", field="--policy", remedy="leave it out")
+    check_apart(out, dataset, request.constitution, beside=BESIDE)
     constitution = weighted(load_constitution(request.constitution, settings), request.weights)
     count = _survey(dataset, Relabeller(constitution, None))
     emit(Event(type="step_started", step=STEP, total=count.pairs, message="starting the models"))

@@ -23,6 +23,7 @@ from critic.rules.gold import proposition_accuracy
 from critic.rules.scoring import Scored, given_propositions, ranked, rewards, score_row
 from critic.rules.weights import Over, RuleWeights, read_weights
 from solon.errors import InvalidInput
+from solon.formats import check_apart
 from solon.records import Completion, Prompt
 from solon.rows import Row, read_rows
 from solon.settings import Settings
@@ -55,6 +56,7 @@ async def score_file(
     Args:
         weights: fitted weights whose reward is added to each score and decides what is best.
     """
+    check_apart(out, rows, request.constitution, weights)
     constitution = load_constitution(request.constitution, settings)
     fitted = read_weights(weights) if weights is not None else None
     if fitted is not None:
@@ -82,6 +84,7 @@ async def fit_file(
     models: Models | None = None,
 ) -> dict[str, Any]:
     """The weights at `out`, fitted on the rows whose completions are ranked, and how well they order held-out pairs."""
+    check_apart(out, rows, request.constitution)
     constitution = load_constitution(request.constitution, settings)
     completions: list[Ranked] = []
     judge: dict[str, str | None] = {}
