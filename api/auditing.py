@@ -65,6 +65,12 @@ class AuditReport:
     """Judge calls, cache hits, tokens."""
     made_at: str = ""
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether there were comparisons and the judge judged none of them."""
+        judged = [each.summary for each in self.audits.values() if each.summary.pairs]
+        return bool(judged) and all(each.is_blank for each in judged)
+
 
 async def audit_judge(
     rows: Mapping[str, Sequence[Row]],

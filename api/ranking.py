@@ -147,13 +147,12 @@ async def _policy(request: RankRequest, settings: Settings, models: Models) -> C
 
 
 def _line(ranked: RankedCompletions, lost: tuple[Discard, ...]) -> dict[str, Any]:
-    order = ranked.ranking
     line: dict[str, Any] = {
         "id": ranked.prompt.id,
         "completions": [each.text for each in ranked.completions],
         "ratings": ranked.ratings,
-        "ranking": order,
-        "best": order[0] if order else None,
+        "ranking": ranked.ranking,
+        "best": ranked.best,
         "statuses": dict(Counter(pair.status.value for pair in ranked.comparisons.values())),
     }
     if ranked.scores is not None:

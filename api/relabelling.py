@@ -11,7 +11,7 @@ from typing import Any
 from api.dataset_cards import write_card
 from api.events import Emit, Event
 from api.judging import open_judge, opened_cache, recorded_judge
-from api.labelling import LabelRequest
+from api.labelling import LabelRequest, failure_of
 from api.libraries import load_constitution
 from api.registry import Models, opened
 from api.run_context import Ticks
@@ -91,6 +91,8 @@ def show_relabelled(summary: dict[str, Any]) -> None:
     write(f"labels: {changes or 'none'}")
     statuses = ", ".join(f"{name} {count}" for name, count in summary["statuses"].items())
     write(f"statuses: {statuses or 'none'}")
+    if (failure := failure_of(summary)) is not None:
+        write(f"failed, most often: {failure}")
     write(
         f"{summary['pairs']} pairs labelled again with {summary['judge_calls']} judge calls, from scratch"
         f" {summary['judge_calls_from_scratch']}: {summary['out']}"

@@ -163,11 +163,13 @@ def score_values(row: Row, scores: list[Scored], weights: RuleWeights | None) ->
 
 
 def row_values(values: list[dict[str, Any]]) -> dict[str, Any]:
-    """The scores of a row with the place of the best; None where two share it, or a fitted reward is missing."""
+    """The scores of a row with the place of the best; None where two share it, or one of several is not known."""
     key = "fitted_reward" if values and "fitted_reward" in values[0] else "reward"
     found = [value[key] for value in values]
-    known = None not in found
-    best = found.index(max(found)) if found and known and found.count(max(found)) == 1 else None
+    if len(found) == 1:
+        return {"scores": values, "best": 0}
+    known = bool(found) and None not in found
+    best = found.index(max(found)) if known and found.count(max(found)) == 1 else None
     return {"scores": values, "best": best}
 
 

@@ -4,6 +4,7 @@ Completions are compared as a schedule has it, rated by Bradley-Terry, and re-ra
 `critic.rules.violations`): the reward is then the rating in units of log-odds.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from critic.rules import RuleSet
 from critic.rules.violations import reranked
 from critic.schedules import Pair, Schedule
 from critic.tournament import Tournament
-from solon.records import Comparison, Completion, PreferencePair, Prompt, RuleScore
+from solon.records import Comparison, Completion, PreferencePair, Prompt, RuleScore, Status
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,21 @@ class RankedCompletions:
         values = self.ratings if self.scores is None else self.scores
         rated = [(value, place) for place, value in enumerate(values) if value is not None]
         return [place for _, place in sorted(rated, key=lambda each: -each[0])]
+
+    @property
+    def best(self) -> int | None:
+        """Place of the best: of the only one, or of the one with the highest value.
+
+        None where two share it, and where no comparison is decided and nothing re-ranks.
+        """
+        if len(self.completions) == 1:
+            return 0
+        order, values = self.ranking, self.ratings if self.scores is None else self.scores
+        decided = self.scores is not None or any(pair.status is Status.OK for pair in self.comparisons.values())
+        if not order or not decided:
+            return None
+        first, second = (values[place] for place in order[:2])
+        return None if math.isclose(first or 0.0, second or 0.0, rel_tol=1e-9) else order[0]
 
     def matches(self, names: Sequence[str]) -> list[Match]:
         """The judged comparisons between the named completions."""

@@ -7,6 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from api.auditing import AuditReport
+    from critic.audit import Audit
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -43,6 +44,7 @@ def judge(
     """Audit a judge: agreement with people, calibration, bias, and what attacks achieve, beside controls."""
     from api.audit_page import document
     from api.auditing import AuditRequest, audit_files
+    from api.labelling import nothing_judged
     from api.libraries import load_constitution
     from api.progress import shown
     from api.terminal import output_folder, run, settings, write_json
@@ -56,6 +58,9 @@ def judge(
         write_json(document(report))
     else:
         show_audit(report, out)
+    if report.is_blank:
+        failures = (each.summary.failure for each in report.audits.values())
+        raise nothing_judged(next((each for each in failures if each is not None), None), out / "audit.html")
 
 
 def show_audit(report: "AuditReport", out: Path) -> None:
@@ -67,6 +72,8 @@ def show_audit(report: "AuditReport", out: Path) -> None:
 
     for sentence in headline(report):
         write(sentence)
+    for name, audit in report.audits.items():
+        write(f"{name}: {_counts(audit.summary)}")
     table = Table("rows", "judge or control", "people's side", "kappa", "AC2", "alpha", "ECE", "same slot", "longer")
     for name, audit in report.audits.items():
         for who, card in {"judge": audit.overall, **audit.controls}.items():
@@ -85,6 +92,12 @@ def show_audit(report: "AuditReport", out: Path) -> None:
             attacks.add_row(kind, str(tally.trials), *shares, shift, *caught)
         print_table(attacks)
     write(f"{report.cost['judge_calls']} judge calls, {report.cost['cache_hits']} from the cache: {out / 'audit.html'}")
+
+
+def _counts(summary: "Audit") -> str:
+    """Comparisons by how they ended, and why most of those failed that did."""
+    counts = ", ".join(f"{name} {count}" for name, count in summary.statuses.items()) or "no comparison"
+    return counts if summary.failure is None else f"{counts}; failed, most often: {summary.failure}"
 
 
 def _figures(card: Any) -> list[str]:

@@ -8,11 +8,13 @@ import pytest
 
 from api.audit_page import headline
 from api.auditing import AuditReport, AuditRequest, audit_files
+from api.cli.audit import show_audit
 from api.events import Event
 from api.gold import gold_rows
 from constitution.document import load
+from solon.chat import RequestTimedOut
 from solon.errors import InvalidInput, NotFound
-from solon.fakes import ScriptedChat, first_slot_judge, keyword_judge
+from solon.fakes import ScriptedChat, failing_judge, first_slot_judge, keyword_judge
 from solon.settings import Settings
 from tests.integration.service import FakeModels
 from tests.unit.critic.material import KIND, constitution
@@ -113,6 +115,31 @@ async def test_self_preference_goes_by_the_registered_family_of_any_judge_of_a_j
         assert own is not None
         assert (own.n, own.judge.value) == (30, 0.0)  # the rude ones are by else-7b
         assert "else" in own.family
+
+
+async def test_a_judge_that_answers_nothing_is_said_to_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    dead = failing_judge(keyword_judge(["kind"]), lambda _: RequestTimedOut("no answer"))
+    found = await report(tmp_path, dead, rows(tmp_path), attacks=True)
+    assert found.is_blank
+    (sentence,) = headline(found)
+    assert "judged none of 30 comparisons: timeout: " in sentence
+    show_audit(found, tmp_path)
+    assert "people: timeout 30; failed, most often: timeout: " in capsys.readouterr().out
+    assert "no answer" in (tmp_path / "audit.html").read_text()
+    assert not (await report(tmp_path, keyword_judge(["kind"]), rows(tmp_path))).is_blank
+
+
+async def test_the_headline_compares_with_what_the_table_shows(tmp_path: Path):
+    found = await report(tmp_path, first_slot_judge(0.6), rows(tmp_path))
+    controls = found.audits["people"].controls
+    assert controls["first"].agreement is not None
+    assert controls["first"].agreement.forced is None
+    for model in (keyword_judge(["kind"], ["rude"]), keyword_judge(["rude"], ["kind"])):
+        (sentence,) = headline(await report(tmp_path, model, rows(tmp_path)))
+        assert "first" not in sentence
+        assert "better than" in sentence
 
 
 async def test_without_rows_the_constitutions_cases_are_the_rows_and_the_suite_is_tried(tmp_path: Path):
