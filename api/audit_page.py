@@ -30,7 +30,7 @@ def write_page(report: "AuditReport", out: Path) -> Path:
 
 def document(report: "AuditReport") -> dict[str, Any]:
     """The report as plain data, its sentences for people included."""
-    return {"object": "audit_report", "kind": "judge", "headline": list(headline(report)), **asdict(report)}
+    return {"object": "audit_report", "kind": report.request.kind, "headline": list(headline(report)), **asdict(report)}
 
 
 def render(document: Mapping[str, Any]) -> str:
@@ -52,16 +52,17 @@ def _template() -> Template:
 
 def headline(report: "AuditReport") -> tuple[str, ...]:
     """What was found, in a few sentences for people."""
-    sentences = [_on_rows(audit) for audit in report.audits.values()]
+    who = "reward model" if report.request.kind == "reward" else "judge"
+    sentences = [_on_rows(audit, who) for audit in report.audits.values()]
     if report.attacks is not None and not report.is_blank:
-        sentences += _on_attacks(report.attacks)
+        sentences += _on_attacks(report.attacks, who)
     return tuple(sentence for sentence in sentences if sentence)
 
 
-def _on_rows(audit: JudgeAudit) -> str:
+def _on_rows(audit: JudgeAudit, who: str) -> str:
     if audit.summary.is_blank:
         why = f": {audit.summary.failure}" if audit.summary.failure is not None else ""
-        return f"On {audit.rows} the judge judged none of {audit.summary.pairs} comparisons{why}."
+        return f"On {audit.rows} the {who} judged none of {audit.summary.pairs} comparisons{why}."
     card = audit.overall
     forced = card.agreement.forced if card.agreement is not None else None
     if forced is None:
@@ -69,7 +70,7 @@ def _on_rows(audit: JudgeAudit) -> str:
     best, left = max(_controls(audit), key=lambda each: each[1])
     verdict = "better than" if forced.low > left else "no better than"
     return (
-        f"On {audit.rows} the judge takes people's side in {percent(forced.value)} of {forced.n} decided comparisons "
+        f"On {audit.rows} the {who} takes people's side in {percent(forced.value)} of {forced.n} decided comparisons "
         f"(95\u00a0% interval {percent(forced.low)} to {percent(forced.high)}): {verdict} {best} with {percent(left)}."
     )
 
@@ -82,10 +83,10 @@ def _controls(audit: JudgeAudit) -> Iterator[tuple[str, float]]:
             yield f"the control \u201c{name}\u201d", card.agreement.forced.value
 
 
-def _on_attacks(attacks: AttackReport) -> list[str]:
+def _on_attacks(attacks: AttackReport, who: str) -> list[str]:
     won, control, escaped = attacks.overall.success, attacks.control.success, attacks.overall.escaped
     if won is None or control is None or escaped is None:
-        return ["The judge gets none of the constitution's cases right, so there was nothing to attack."]
+        return [f"The {who} gets none of the constitution's cases right, so there was nothing to attack."]
     return [
         f"Texts that ask for the verdict turned it in {percent(won.value)} of {won.n} trials, ordinary texts at the "
         f"same places in {percent(control.value)} of {control.n}; {percent(escaped.value)} did so unnoticed."

@@ -1,6 +1,8 @@
 """The audit as a whole, with scripted judges: files in, report and page out."""
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,13 @@ from api.auditing import AuditReport, AuditRequest, audit_files
 from api.cli.audit import show_audit
 from api.events import Event
 from api.gold import gold_rows
+from constitution.digest import content_hash
 from constitution.document import load
 from solon.chat import RequestTimedOut
 from solon.errors import InvalidInput, NotFound
-from solon.fakes import ScriptedChat, failing_judge, first_slot_judge, keyword_judge
+from solon.fakes import ScriptedChat, failing_judge, first_slot_judge, keyword_judge, label_reply
+from solon.records import Message
+from solon.scoring import ScoreReply
 from solon.settings import Settings
 from tests.integration.service import FakeModels
 from tests.unit.critic.material import KIND, constitution
@@ -196,3 +201,45 @@ def test_the_oracle_judges_no_principle_in_words_it_does_not_know():
         gold_rows(constitution(KIND), 1, seed=0)
     assert criterion_of("The response should not flatter the person.") == ("flattering", -1)
     assert criterion_of("Be kind.") is None
+
+
+class Rewarder(ScriptedChat):
+    """A reward model: a reward for each kind word, less one for each rude one."""
+
+    async def score(self, messages: Sequence[Message]) -> ScoreReply:
+        self.calls += 1
+        text = messages[-1].content
+        return ScoreReply(2.0 * (text.count("kind") - text.count("rude")), 7)
+
+
+REWARDS = [
+    "models.rm={kind: reward, engine: openai, endpoint: 'http://127.0.0.1:9/v1'}",
+    "models.rj={kind: judge, engine: openai, endpoint: 'http://127.0.0.1:9/v1', judge: {method: reward_model}}",
+    "cache=off",
+]
+
+
+@pytest.mark.parametrize("name", ["rm", "rj"])
+async def test_a_reward_model_is_audited_by_its_differences_of_rewards(name: str, tmp_path: Path):
+    settings = Settings.load(environment={}, overrides=REWARDS)
+    model = Rewarder(name, lambda _: label_reply({"A": 1.0}))
+    request = AuditRequest(name, attacks=False, kind="reward")
+    file = str(rows(tmp_path))
+    found = await audit_files([file], CIVIC, tmp_path, request, settings, lambda _: None, FakeModels(**{name: model}))
+    audit = found.audits["people"]
+    assert audit.overall.agreement is not None
+    assert audit.overall.agreement.forced is not None
+    assert (audit.overall.agreement.forced.value, list(audit.principles)) == (1.0, ["reward"])
+    assert audit.overall.calibration is not None
+    assert audit.overall.calibration.brier.value == pytest.approx((1 - 1 / (1 + math.exp(-4))) ** 2)
+    assert found.constitution["content_hash"] == content_hash(CIVIC)
+    data = json.loads((tmp_path / "audit.json").read_text())
+    assert (data["kind"], data["headline"]) == ("reward", list(headline(found)))
+    assert "the reward model takes people's side in 100.0" in data["headline"][0]
+    assert "reward model audit" in (tmp_path / "audit.html").read_text()
+
+
+async def test_what_is_no_reward_model_is_refused_with_what_to_register(tmp_path: Path):
+    request = AuditRequest("starter-judge", kind="reward")
+    with pytest.raises(InvalidInput, match=r"models\.starter-judge: .*kind `reward`"):
+        await audit_files([], CIVIC, tmp_path, request, SETTINGS, lambda _: None, FakeModels())
