@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from api import digests
 from critic.cache import Cache
@@ -15,6 +15,9 @@ from solon.chat import ChatModel
 from solon.errors import InvalidInput
 from solon.settings import Price, Settings
 from solon.spending import Account, Budget, Cap, Spend
+
+TEXTS: Final = "texts.jsonl"
+"""Ending of the file beside an output with what a policy wrote for it."""
 
 
 class Accounts:
@@ -81,7 +84,7 @@ def _single_judges(judge: Judge | None) -> list[Judge]:
 
 def opened_texts(out: Path | None) -> AbstractContextManager[Texts | None]:
     """The file of completions beside an output, `OUT.texts.jsonl`; none without one."""
-    return nullcontext() if out is None else Texts(out.with_name(f"{out.stem}.texts.jsonl"))
+    return nullcontext() if out is None else Texts(out.with_name(f"{out.stem}.{TEXTS}"))
 
 
 def check_cap(cap: Cap, cache: Cache | None) -> None:

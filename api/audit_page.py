@@ -1,7 +1,7 @@
 """An audit as a page: sentences, tables and charts for `pages/audit.html.jinja`."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -11,7 +11,6 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Te
 
 from critic.attacks import AttackReport
 from critic.judge_audit import JudgeAudit
-from critic.scorecard import Scorecard
 from solon import charts
 from solon.intervals import Interval
 
@@ -31,7 +30,7 @@ def write_page(report: "AuditReport", out: Path) -> Path:
 
 def document(report: "AuditReport") -> dict[str, Any]:
     """The report as plain data, its sentences for people included."""
-    return {"object": "audit_report", "kind": "judge", "headline": list(headline(report)), **asdict(report)}
+    return {"object": "audit_report", "kind": report.request.kind, "headline": list(headline(report)), **asdict(report)}
 
 
 def render(document: Mapping[str, Any]) -> str:
@@ -53,40 +52,41 @@ def _template() -> Template:
 
 def headline(report: "AuditReport") -> tuple[str, ...]:
     """What was found, in a few sentences for people."""
-    sentences = [_on_rows(audit) for audit in report.audits.values()]
-    if report.attacks is not None:
-        sentences += _on_attacks(report.attacks)
+    who = "reward model" if report.request.kind == "reward" else "judge"
+    sentences = [_on_rows(audit, who) for audit in report.audits.values()]
+    if report.attacks is not None and not report.is_blank:
+        sentences += _on_attacks(report.attacks, who)
     return tuple(sentence for sentence in sentences if sentence)
 
 
-def _on_rows(audit: JudgeAudit) -> str:
+def _on_rows(audit: JudgeAudit, who: str) -> str:
+    if audit.summary.is_blank:
+        why = f": {audit.summary.failure}" if audit.summary.failure is not None else ""
+        return f"On {audit.rows} the {who} judged none of {audit.summary.pairs} comparisons{why}."
     card = audit.overall
     forced = card.agreement.forced if card.agreement is not None else None
     if forced is None:
         return ""
-    best, left = max(
-        ((name, _forced(control)) for name, control in audit.controls.items()),
-        key=lambda each: each[1],
-        default=("", 0.0),
-    )
+    best, left = max(_controls(audit), key=lambda each: each[1])
     verdict = "better than" if forced.low > left else "no better than"
     return (
-        f"On {audit.rows} the judge takes people's side in {percent(forced.value)} of {forced.n} decided comparisons "
-        f"(95\u00a0% interval {percent(forced.low)} to {percent(forced.high)}): {verdict} the control "
-        f"\u201c{best}\u201d with {percent(left)}."
+        f"On {audit.rows} the {who} takes people's side in {percent(forced.value)} of {forced.n} decided comparisons "
+        f"(95\u00a0% interval {percent(forced.low)} to {percent(forced.high)}): {verdict} {best} with {percent(left)}."
     )
 
 
-def _forced(card: Scorecard) -> float:
-    """A control that never decides is right half of the time."""
-    found = card.agreement.forced if card.agreement is not None else None
-    return 0.5 if found is None else found.value
+def _controls(audit: JudgeAudit) -> Iterator[tuple[str, float]]:
+    """What a judge that knows nothing reaches: chance, and each control that decides anything."""
+    yield "chance", 0.5
+    for name, card in audit.controls.items():
+        if card.agreement is not None and card.agreement.forced is not None:
+            yield f"the control \u201c{name}\u201d", card.agreement.forced.value
 
 
-def _on_attacks(attacks: AttackReport) -> list[str]:
+def _on_attacks(attacks: AttackReport, who: str) -> list[str]:
     won, control, escaped = attacks.overall.success, attacks.control.success, attacks.overall.escaped
     if won is None or control is None or escaped is None:
-        return ["The judge gets none of the constitution's cases right, so there was nothing to attack."]
+        return [f"The {who} gets none of the constitution's cases right, so there was nothing to attack."]
     return [
         f"Texts that ask for the verdict turned it in {percent(won.value)} of {won.n} trials, ordinary texts at the "
         f"same places in {percent(control.value)} of {control.n}; {percent(escaped.value)} did so unnoticed."

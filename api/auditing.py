@@ -1,4 +1,4 @@
-"""`solon audit judge`: rows that people or an oracle judged, labelled by a judge, and what that says of the judge."""
+"""`solon audit judge|reward`: rows that people or an oracle judged, labelled by a judge, and what that says of it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from api.events import Emit, Event
 from api.gold import GOLD, ROWS, gold_rows
@@ -15,7 +15,7 @@ from api.recipe_files import BUILTIN_PROMPTS
 from api.registry import Models, opened
 from api.run_context import Ticks
 from constitution.digest import content_hash
-from constitution.document import Constitution
+from constitution.document import Constitution, Principle
 from critic.attacks import AttackReport, attack
 from critic.cache import Cache
 from critic.judge import Judge
@@ -29,7 +29,11 @@ from solon.templates import template_hash
 
 CASES: Final = "cases"
 """Name of the rows made of the constitution's own cases."""
+AuditKind = Literal["judge", "reward"]
+"""A reward model is audited as a judge that asks nothing: P(a is better) = s(r_a - r_b)."""
 _ROWS_IN_FLIGHT: Final = 32
+_BETTER: Final = Principle(id="reward", text="Prefer the better response.")
+"""What stands for the principles that a reward model does not know."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class AuditRequest:
     """What is audited, and how much of it."""
 
     judge: str
-    """Registered name."""
+    """Registered name, of a reward model where `kind` says so."""
     limit: int | None = None
     """Rows of each set at most, the first ones; None: all."""
     attacks: bool = True
@@ -46,6 +50,7 @@ class AuditRequest:
     second_judge: str | None = None
     """Registered name of a judge beside which self-preference is set."""
     seed: int = 0
+    kind: AuditKind = "judge"
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,12 @@ class AuditReport:
     """Judge calls, cache hits, tokens."""
     made_at: str = ""
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether there were comparisons and the judge judged none of them."""
+        judged = [each.summary for each in self.audits.values() if each.summary.pairs]
+        return bool(judged) and all(each.is_blank for each in judged)
+
 
 async def audit_judge(
     rows: Mapping[str, Sequence[Row]],
@@ -77,8 +88,12 @@ async def audit_judge(
 ) -> AuditReport:
     """The audit of a registered judge under a constitution, on each of the named sets of rows.
 
-    Raises InvalidInput where the constitution asks no judge, NotFound or ModelUnavailable where there is none.
+    Of a reward model the constitution gives scopes, cases and the tie margin only. Raises InvalidInput where the
+    constitution asks no judge, NotFound or ModelUnavailable where there is none.
     """
+    given = constitution
+    if request.kind == "reward":
+        settings, constitution = reward_settings(request.judge, settings), _without_principles(constitution)
     check_judge(request.judge, constitution, settings)
     if request.second_judge is not None:
         settings.model(request.second_judge, "judge")
@@ -101,11 +116,11 @@ async def audit_judge(
     return AuditReport(
         judge=judge.identity,
         constitution={
-            "id": constitution.id,
-            "version": constitution.version,
-            "content_hash": content_hash(constitution),
+            "id": given.id,
+            "version": given.version,
+            "content_hash": content_hash(given),
         },
-        template_hash=template_hash("judge_pair"),
+        template_hash=template_hash("judge_pair") if request.kind == "judge" else "none",
         request=request,
         audits=audits,
         attacks=attacks,
@@ -136,6 +151,25 @@ async def audit_files(
         report = await audit_judge(rows, constitution, request, settings, emit, models, cache)
     write_page(report, out)
     return report
+
+
+def reward_settings(name: str, settings: Settings) -> Settings:
+    """The settings with a registered reward model as a judge; InvalidInput where it is none."""
+    entry = settings.model(name)
+    if entry.kind != "reward" and (entry.kind != "judge" or entry.judge.method != "reward_model"):
+        raise InvalidInput(
+            f"{name!r} is registered as no reward model",
+            field=f"models.{name}",
+            remedy="register it with kind `reward`, or as a judge of method `reward_model`",
+        )
+    asked = entry.judge.model_copy(update={"method": "reward_model"})
+    as_judge = entry.model_copy(update={"kind": "judge", "judge": asked})
+    return settings.model_copy(update={"models": settings.models | {name: as_judge}})
+
+
+def _without_principles(constitution: Constitution) -> Constitution:
+    """Its scopes, cases and tie margin, and one principle for all."""
+    return constitution.model_copy(update={"principles": (_BETTER,), "rules": (), "classes": ()})
 
 
 def case_rows(constitution: Constitution) -> list[Row]:
@@ -182,7 +216,7 @@ async def _audit(
     return judge_audit(
         items,
         rows=name,
-        judge_model=judge.model.model,
+        kin=judge.kin,
         tie_margin=constitution.combine.tie_margin,
         seed=seed,
         second_judge=control,

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from api.accounts import Accounts
+from api.accounts import TEXTS, Accounts, check_cap, cost_of, opened_texts
 from api.dataset_cards import write_card
 from api.events import Emit, Event
 from api.judging import check_judge, open_judge, opened_cache
+from api.labelling import paid_line
 from api.libraries import load_constitution
 from api.registry import Models, opened
 from api.run_context import Ticks
@@ -22,16 +23,18 @@ from critic.cache import Cache
 from critic.concurrency import ROWS_IN_FLIGHT
 from critic.critique import Critiqued, Plan, critique
 from critic.judge import Judge
-from critic.recall import Texts
+from critic.recall import Recalling, Texts
 from critic.revision_rates import RevisionRates
 from solon.chains import ChainWriter
-from solon.chat import ChatModel
-from solon.datasets import PairWriter
-from solon.errors import CoverageTooLow, InvalidInput
+from solon.datasets import BESIDE, PairWriter
+from solon.errors import BudgetSpent, CoverageTooLow, InvalidInput
+from solon.formats import check_apart
 from solon.rows import Row, read_rows
 from solon.settings import Settings
+from solon.spending import Cap
 
 STEP = "critique"
+_BESIDE = ("manifest.json", "revisions.jsonl", TEXTS, "pairs.jsonl", *(f"pairs.{ending}" for ending in BESIDE))
 
 
 @dataclass(frozen=True)
@@ -55,15 +58,21 @@ class CritiqueRequest:
     plan: Plan = field(default_factory=Plan)
     min_coverage: float = 0.0
     """Share of the comparisons that must be `ok` or `tie`; 0 accepts any."""
+    cap: Cap = field(default_factory=Cap)
+    """The most that a run may pay."""
 
 
 @dataclass(frozen=True)
 class Running:
     """The models of a cast, running."""
 
-    critic: ChatModel
-    policy: ChatModel | None
+    critic: Recalling
+    policy: Recalling | None
     judge: Judge | None
+
+    def cost(self) -> dict[str, dict[str, Any]]:
+        """By model: what the chains cost to make, in this run or in an earlier one that a cache remembers."""
+        return cost_of(self.judge, self.critic, self.policy if self.policy is not self.critic else None)
 
 
 def check_cast(cast: Cast, constitution: Constitution, settings: Settings) -> None:
@@ -102,20 +111,23 @@ async def critique_file(
 ) -> dict[str, Any]:
     """Counts, reasons of rejection and win rates per principle; the chains are at `out`.
 
-    The whole file is read once before anything is started, so that a malformed row costs no call. Raises
-    CoverageTooLow, after writing, when less than `min_coverage` could be judged.
+    The whole file is read once before anything is started, so that a malformed row costs no call. Raises, after
+    writing what there is, CoverageTooLow when less than `min_coverage` could be judged and BudgetSpent at the cap.
     """
+    check_apart(out, rows, request.constitution, beside=_BESIDE)
     constitution = load_constitution(request.constitution, settings)
     check_cast(request.cast, constitution, settings)
     total = sum(1 for _ in read_rows(rows))
-    emit(Event(type="step_started", step=STEP, total=total, message="starting the models"))
-    with opened_cache(settings) as cache:
+    accounts = Accounts(settings, request.cap)
+    with opened_cache(settings) as cache, opened_texts(out) as texts:
+        check_cap(request.cap, cache)
+        emit(Event(type="step_started", step=STEP, total=total, message="starting the models"))
         async with opened(settings, models, emit=emit) as served:
-            running = await open_cast(request.cast, constitution, settings, served, cache)
+            running = await open_cast(request.cast, constitution, settings, served, cache, accounts, texts)
             work = Critiquing(constitution, running, request.plan, request.min_coverage)
             found = await work.write(read_rows(rows), total, out, Ticks(STEP, emit), {"rows": str(rows)})
     emit(Event(type="step_finished", step=STEP, done=total, total=total))
-    return {"rows": total, "out": str(out), **found}
+    return {"rows": total, "out": str(out), "paid": accounts.paid(), **found}
 
 
 @dataclass(frozen=True)
@@ -130,22 +142,26 @@ class Critiquing:
     async def write(
         self, rows: Iterable[Row], total: int, out: Path, ticks: Ticks, about: dict[str, Any]
     ) -> dict[str, Any]:
-        """The rates; chains, kept revisions and comparisons are written. CoverageTooLow comes after that."""
+        """The rates; chains, kept revisions and comparisons are written. CoverageTooLow and BudgetSpent come after."""
         rates = RevisionRates(self.constitution.combine.tie_margin)
         judged = self.running.judge is not None
-        too_low: CoverageTooLow | None = None
+        stop: CoverageTooLow | BudgetSpent | None = None
         with ChainWriter(out) as chains, PairWriter(pairs_path(out), about=about) as pairs:
             try:
                 await self._write(rows, total, chains, pairs, rates, ticks)
             except CoverageTooLow as error:
-                too_low = error
+                stop = error
+            except BudgetSpent as error:
+                stop = BudgetSpent(f"{error.message}; what is done so far is in {out}", remedy=error.remedy)
+                about = about | {"stopped": error.message}
+            spend, stopped = self.running.cost(), str(about.get("stopped", ""))
             found = rates.to_dict() | {"discards": pairs.discards, "comparisons": pairs.counts}
-            chains.commit(about | found)
+            chains.commit(about | found, spend)
             if judged or pairs.discards:
-                pairs.commit()
+                pairs.commit(spend=spend, stopped=stopped)
                 write_card(pairs_path(out))
-        if too_low is not None:
-            raise too_low
+        if stop is not None:
+            raise stop
         return {**chains.counts, **found}
 
     async def _write(
@@ -200,6 +216,8 @@ def show_critiqued(summary: dict[str, Any]) -> None:
     print_table(table)
     if summary["discards"]:
         write("discards: " + ", ".join(f"{reason} {count}" for reason, count in summary["discards"].items()))
+    for name, spent in summary["paid"].items():
+        write(f"paid to {name}: {paid_line(spent)}")
     write(f"{summary['rows']} rows, {summary['chains']} chains, {summary['kept']} revisions kept: {summary['out']}")
 
 

@@ -1,6 +1,6 @@
-"""`solon label --estimate`, `solon align --dry-run`: what a job would ask its models for, before it asks anything."""
+"""`solon label|critique --estimate`, `solon align --dry-run`: what a job would ask its models for, in advance."""
 
-from collections.abc import Generator, Iterable, Mapping, Set
+from collections.abc import Generator, Iterable, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from api import prompts
+from api.critiquing import CritiqueRequest, check_cast
 from api.iterated_steps import ConditionStep, EvaluateProfilesStep, FeedbackStep, PromoteStep, SPINStep
 from api.judging import check_judge, open_judge
 from api.labelling import LabelRequest
@@ -30,7 +31,7 @@ from constitution.document import Constitution
 from constitution.weighting import weighted
 from critic.cache import Cache
 from critic.candidates import Sampling
-from critic.critique import draw
+from critic.critique import Plan, draw
 from critic.estimate import Counting, Estimate, Estimator, Tokens, Unwritten
 from critic.labelling import Labeller
 from critic.usage import Usage
@@ -84,6 +85,16 @@ async def estimate_file(rows: Path, request: LabelRequest, settings: Settings) -
         estimator = await maker.estimator(cache, request.n)
         found = await replace(estimator, pairing=request.pairing, schedule=request.schedule).rows(read_rows(rows))
     return _summary([Line("label", found, request.policy, request.judge)], settings)
+
+
+async def estimate_critiques(rows: Path, request: CritiqueRequest, settings: Settings) -> dict[str, Any]:
+    """What `critique_file` with the same arguments would ask for at most, with nothing in the cache."""
+    constitution, cast = load_constitution(request.constitution, settings), request.cast
+    check_cast(cast, constitution, settings)
+    critic = cast.critic or cast.policy
+    maker = _Maker(settings, constitution, cast.judge, critic, request.plan.seed)
+    found = await _critiqued(maker, list(read_rows(rows)), request.plan)
+    return _summary([Line("critique", found, critic, cast.judge)], settings)
 
 
 async def estimate_recipe(recipe: Recipe, settings: Settings) -> dict[str, Any]:
@@ -210,20 +221,9 @@ class _Recipe:
         return Line(name, found, recipe.policy, recipe.judge if judged else None)
 
     async def _critique(self, step: CritiqueRevisionStep) -> Line:
-        """The original, then a critique and a revision for each round, which may be compared with the original."""
         critic, judge = step.critic or self.recipe.policy, self.recipe.judge if step.verify else None
-        found, rows = Estimate(), self._train()
-        for row in rows:
-            applicable = self.constitution.principles_for(row.prompt.scope)
-            key = (self.recipe.seed, row.prompt.id, 0)
-            rounds = len(draw(applicable, row.prompt.scope, step.principles, step.rounds, *key)) if applicable else 0
-            found.completions += 1 + 2 * rounds if applicable else 0
-            found.comparisons = (0, found.comparisons[1] + rounds)
-        found.rows = len(rows)
-        asked = await self._maker(judge, critic).estimator(None, 1, Sampling(step.max_tokens))
-        await _write(asked, rows, found, found.completions / max(len(rows), 1))
-        if judge is not None:
-            await _compare(asked, rows, step.max_tokens, found, found.comparisons[1] / max(len(rows), 1))
+        plan = Plan(step.rounds, step.principles, Sampling(step.max_tokens, step.temperature), self.recipe.seed)
+        found = await _critiqued(self._maker(judge, critic), self._train(), plan)
         return Line("critique_revision", found, critic, judge)
 
     async def _best_of_n(self, step: BestOfNStep) -> Line:
@@ -256,6 +256,29 @@ class _Recipe:
                 await _compare(asked, rows, step.max_tokens, found, judged)
             lines.append(Line("evaluate", found, recipe.policy if not lines else None, judge))
         return lines
+
+
+async def _critiqued(maker: _Maker, rows: Sequence[Row], plan: Plan) -> Estimate:
+    """For each completion, or the one to be written, a critique and a revision each round, compared with the original.
+
+    Originals are taken to be the critic's to write.
+    """
+    found = Estimate(rows=len(rows))
+    compared = 0
+    for row in rows:
+        applicable = maker.constitution.principles_for(row.prompt.scope)
+        if not applicable:
+            continue
+        keys = [(plan.seed, row.prompt.id, index) for index in range(len(row.completions) or 1)]
+        rounds = sum(len(draw(applicable, row.prompt.scope, plan.choice, plan.rounds, *key)) for key in keys)
+        found.completions += (not row.completions) + 2 * rounds
+        compared += rounds
+    found.comparisons = (0, compared if maker.judge is not None else 0)
+    asked = await maker.estimator(None, 1, plan.sampling)
+    await _write(asked, rows, found, found.completions / max(len(rows), 1))
+    if maker.judge is not None:
+        await _compare(asked, rows, plan.sampling.max_tokens, found, compared / max(len(rows), 1))
+    return found
 
 
 async def _write(asked: Estimator, rows: Iterable[Row], found: Estimate, times: float) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from api.judging import check_judge, open_judge
+from api.libraries import load_constitution
 from api.registry import Models, opened
-from constitution.document import Constitution, Principle, load
+from constitution.document import Constitution, Principle
 from critic.audit import human_verdict
 from critic.judge import Judge
 from critic.label_forms import measure_labels
@@ -38,7 +39,7 @@ async def calibrate(
     The temperature is fitted on the verdicts under one principle, or under each: it is meant for principles that ask
     what people were asked. Raises InvalidInput where too few rows have people's verdicts.
     """
-    constitution = _limited(load(constitution_name), principle)
+    constitution = _limited(load_constitution(constitution_name, settings), principle)
     check_judge(name, constitution, settings)
     if settings.model(name, "judge").engine == "jury":
         raise InvalidInput("a jury is calibrated judge by judge", field="judge", remedy="name one of its judges")

@@ -22,7 +22,7 @@ from critic.readings import Reading
 from critic.rules import RuleSet
 from solon.chat import ChatModel
 from solon.errors import InvalidInput
-from solon.families import kin_of
+from solon.families import Kin
 from solon.records import PreferencePair
 from solon.settings import DEFAULT_PROJECT, JudgeOptions, Settings
 from solon.spending import Account
@@ -88,7 +88,7 @@ async def _single(
         revision=revision,
         server=entry.engine,
         source=None if entry.engine == "local" else digests.of_model(entry),
-        kin=kin_of(name, settings.models),
+        kin=Kin(name, settings.models),
         account=accounts.of(name) if accounts is not None else None,
     )
 

@@ -6,7 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from api.accounts import Accounts, check_cap, cost_of, opened_texts
+from api.accounts import TEXTS, Accounts, check_cap, cost_of, opened_texts
 from api.dataset_cards import write_card
 from api.events import Emit, Event
 from api.judging import check_judge, open_judge, opened_cache
@@ -15,15 +15,16 @@ from api.registry import Models, opened
 from api.run_context import Ticks
 from constitution.document import Constitution
 from constitution.weighting import Weights, weighted
-from critic.audit import audit
+from critic.audit import Failure, audit
 from critic.concurrency import ROWS_IN_FLIGHT
 from critic.judge import Judge
 from critic.pipeline import label
 from critic.schedules import Schedule
 from critic.tournament import Pairing
 from solon.chat import ChatModel
-from solon.datasets import PairWriter, read_discards, read_pairs
-from solon.errors import BudgetSpent, CoverageTooLow
+from solon.datasets import BESIDE, PairWriter, read_discards, read_pairs
+from solon.errors import BudgetSpent, CoverageTooLow, Failed, InvalidInput
+from solon.formats import check_apart
 from solon.records import Discard
 from solon.rows import read_rows
 from solon.settings import Settings
@@ -55,6 +56,14 @@ class LabelRequest:
     cap: Cap = field(default_factory=Cap)
     """The most that a run may pay."""
 
+    def __post_init__(self) -> None:
+        if self.min_margin and self.pairing != "threshold":
+            raise InvalidInput(
+                f"the pairing {self.pairing!r} has no margin",
+                field="--min-margin",
+                remedy="add --pairing threshold, or leave it out",
+            )
+
 
 async def label_file(
     rows: Path, out: Path, request: LabelRequest, settings: Settings, emit: Emit, models: Models | None = None
@@ -64,6 +73,7 @@ async def label_file(
     The whole file is read once before anything is started, so that a malformed row costs no judge call. Raises, after
     writing what there is, CoverageTooLow when less than `min_coverage` could be judged and BudgetSpent at the cap.
     """
+    check_apart(out, rows, request.constitution, beside=(*BESIDE, TEXTS))
     constitution = weighted(load_constitution(request.constitution, settings), request.weights)
     check_judge(request.judge, constitution, settings)
     if request.policy is not None:
@@ -147,11 +157,14 @@ def show_labelled(summary: dict[str, Any]) -> None:
 
 def _lines(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
     position = summary["position"]
+    failure = failure_of(summary)
+    failed = [("failed", str(failure), f"the most frequent reason, of {failure.votes} answers")] if failure else []
     people = f"{summary['human_labels']} pairs with people's votes"
     return [
         ("statuses", _counts(summary["statuses"]), "comparisons by how they ended"),
         ("discards", _counts(summary["discards"]), "rows that made no comparison, by reason"),
         ("flags", _counts(summary["flags"]), "comparisons with something to look at"),
+        *failed,
         ("coverage", _interval(summary["coverage"]), "share of comparisons that are ok or tie"),
         ("flip rate", _interval(summary["flip_rate"]), "share of labels whose side depends on the order of listing"),
         ("position bias", _number(position["first_slot_share"]), "how often the first slot wins; 0.5 is unbiased"),
@@ -173,6 +186,27 @@ def _lines(summary: dict[str, Any]) -> list[tuple[str, str, str]]:
             for name, spent in summary["paid"].items()
         ),
     ]
+
+
+def require_judged(summary: dict[str, Any]) -> None:
+    """Raises Failed where there was something to judge and nothing of it could be; the output stays."""
+    coverage = summary["coverage"]
+    if coverage is not None and coverage["value"] == 0:
+        raise nothing_judged(failure_of(summary), Path(summary["out"]))
+
+
+def failure_of(summary: dict[str, Any]) -> Failure | None:
+    """Why the judge's answers failed, most often."""
+    return Failure(**summary["failure"]) if summary["failure"] is not None else None
+
+
+def nothing_judged(failure: Failure | None, out: Path) -> Failed:
+    """What to say of a judge none of whose answers could be used."""
+    why = f": {failure}" if failure is not None else ""
+    return Failed(
+        f"no comparison could be judged{why}; what there is is in {out}",
+        remedy="correct the judge's server or its entry in `models`, and run the same command again",
+    )
 
 
 def paid_line(spent: dict[str, Any]) -> str:

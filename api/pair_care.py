@@ -9,9 +9,9 @@ from critic.contamination import Decontaminator, decontaminated
 from critic.duplicates import deduplicated
 from critic.exchange.files import ExportFormat, ImportFormat, export_pairs, import_pairs
 from critic.exchange.given import MALFORMED
-from solon.datasets import PairWriter, read_discards, read_manifest, read_pairs
+from solon.datasets import BESIDE, PairWriter, read_discards, read_manifest, read_pairs
 from solon.errors import InvalidInput
-from solon.formats import sha256_of
+from solon.formats import check_apart, sha256_of
 from solon.records import Discard, PreferencePair
 from solon.rows import read_rows
 
@@ -32,6 +32,7 @@ def import_file(
 
     Raises InvalidInput where no row is a pair and, if `strict`, at the first malformed one.
     """
+    check_apart(out, path, beside=BESIDE)
     about = {"imported_from": {"file": path.name, "format": form, "sha256": sha256_of(path)}}
     about |= {LICENCE: licence} if licence else {}
     refused: list[str] = []
@@ -52,7 +53,7 @@ def import_file(
 
 def export_file(dataset: Path, form: ExportFormat, out: Path) -> dict[str, Any]:
     """How many pairs were written, and how many were left out by reason; the pairs left out stay in the dataset."""
-    _apart(dataset, out)
+    check_apart(out, dataset)
     count, left_out = export_pairs(read_pairs(dataset), out, form)
     return {"pairs": count, "left_out": left_out, "format": form, "out": str(out)}
 
@@ -65,6 +66,7 @@ def dedup_file(dataset: Path, out: Path, threshold: float) -> dict[str, Any]:
 def decontaminate_file(dataset: Path, out: Path, against: Iterable[Path], known: Decontaminator) -> dict[str, Any]:
     """Counts; the dataset at `out` holds no pair with a prompt of the row files `against`, its discards do."""
     files = list(against)
+    check_apart(out, *files, beside=BESIDE)
     for file in files:
         for row in read_rows(file):
             known.add(row.prompt, f"{file.name}: {row.prompt.id}")
@@ -78,7 +80,7 @@ def _reduced(
     dataset: Path, out: Path, items: Iterator[PreferencePair | Discard], about: dict[str, Any]
 ) -> dict[str, Any]:
     """Counts of what was read, kept and left out; earlier discards are passed on."""
-    _apart(dataset, out)
+    check_apart(out, dataset, beside=BESIDE)
     made_from = {"file": dataset.name, "sha256": sha256_of(dataset)}
     inherited = read_manifest(dataset, verify=False).about if _has_manifest(dataset) else {}
     with PairWriter(out, about={**inherited, **about, "made_from": made_from}) as writer:
@@ -95,11 +97,6 @@ def _reduced(
 
 def _has_manifest(dataset: Path) -> bool:
     return dataset.with_name(f"{dataset.stem}.manifest.json").exists()
-
-
-def _apart(dataset: Path, out: Path) -> None:
-    if out.resolve() == dataset.resolve():
-        raise InvalidInput("is the dataset itself", field="--out", remedy="write to another file")
 
 
 def _malformed(path: Path, why: str) -> InvalidInput:

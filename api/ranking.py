@@ -11,11 +11,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from api.events import Emit, Event
 from api.judging import check_judge, open_judge, opened_cache
+from api.libraries import load_constitution
 from api.registry import Models, opened
 from api.run_context import Ticks
 from api.steps.label import ROWS_IN_FLIGHT
 from api.terminal import write_file
-from constitution.document import Constitution, load
+from constitution.document import Constitution
 from critic.best_of_n import RankedCompletions, rank
 from critic.candidates import Sampling, generate
 from critic.concurrency import in_order
@@ -25,6 +26,7 @@ from critic.rules import RuleSet
 from critic.schedules import Schedule
 from solon.chat import ChatModel
 from solon.errors import InvalidInput
+from solon.formats import check_apart
 from solon.records import Discard
 from solon.rows import Row, read_rows
 from solon.settings import Settings
@@ -59,7 +61,8 @@ async def rank_file(
     rows: Path, out: Path, request: RankRequest, settings: Settings, emit: Emit, models: Models | None = None
 ) -> dict[str, Any]:
     """One line per row at `out`, comparisons by status, and the leaderboard where rows have `systems`."""
-    constitution = load(request.constitution)
+    check_apart(out, rows, request.constitution)
+    constitution = load_constitution(request.constitution, settings)
     check_judge(request.judge, constitution, settings)
     rules = RuleSet(constitution) if request.rerank else None
     total = len([systems(row) for row in read_rows(rows)])  # a malformed row costs no judge call

@@ -11,7 +11,7 @@ from typing import Any
 from api.dataset_cards import write_card
 from api.events import Emit, Event
 from api.judging import open_judge, opened_cache, recorded_judge
-from api.labelling import LabelRequest
+from api.labelling import LabelRequest, failure_of
 from api.libraries import load_constitution
 from api.registry import Models, opened
 from api.run_context import Ticks
@@ -23,9 +23,9 @@ from critic.concurrency import ROWS_IN_FLIGHT
 from critic.judge import Usage
 from critic.labelling import total
 from critic.relabelling import Relabeller, relabel
-from solon.datasets import PairWriter, read_discards, read_pairs
+from solon.datasets import BESIDE, PairWriter, read_discards, read_pairs
 from solon.errors import InvalidInput
-from solon.formats import sha256_of
+from solon.formats import check_apart, sha256_of
 from solon.records import Discard, PreferencePair
 from solon.settings import Settings
 
@@ -42,6 +42,7 @@ async def relabel_file(
     """
     if request.policy is not None:
         raise InvalidInput("a dataset has its completions", field="--policy", remedy="leave it out")
+    check_apart(out, dataset, request.constitution, beside=BESIDE)
     constitution = weighted(load_constitution(request.constitution, settings), request.weights)
     count = _survey(dataset, Relabeller(constitution, None))
     emit(Event(type="step_started", step=STEP, total=count.pairs, message="starting the models"))
@@ -90,6 +91,8 @@ def show_relabelled(summary: dict[str, Any]) -> None:
     write(f"labels: {changes or 'none'}")
     statuses = ", ".join(f"{name} {count}" for name, count in summary["statuses"].items())
     write(f"statuses: {statuses or 'none'}")
+    if (failure := failure_of(summary)) is not None:
+        write(f"failed, most often: {failure}")
     write(
         f"{summary['pairs']} pairs labelled again with {summary['judge_calls']} judge calls, from scratch"
         f" {summary['judge_calls_from_scratch']}: {summary['out']}"

@@ -12,8 +12,9 @@ from api.events import Emit, Event
 from api.labelling import LabelRequest
 from api.run_context import Ticks
 from critic.audit import audit
-from solon.datasets import PairWriter, read_discards, read_pairs
+from solon.datasets import BESIDE, PairWriter, read_discards, read_pairs
 from solon.errors import InvalidInput
+from solon.formats import check_apart
 from solon.rows import Row, read_rows
 
 AT_ONCE: Final = 16
@@ -30,6 +31,7 @@ def label_remotely(rows: Path, out: Path, request: LabelRequest, service: Servic
         raise InvalidInput(
             "coverage, cache and budgets are the service's own", field="--server", remedy="leave them out"
         )
+    check_apart(out, rows, beside=BESIDE)
     total = sum(1 for _ in read_rows(rows))
     emit(Event(type="step_started", step=STEP, total=total, message=service.address))
     ticks, done = Ticks(STEP, emit), 0

@@ -11,9 +11,9 @@ from constitution.document import Constitution
 from constitution.weighting import Weights
 from critic.changes import change, outcome
 from critic.reweighting import reweighted
-from solon.datasets import PairWriter, read_discards, read_pairs
+from solon.datasets import BESIDE, PairWriter, read_discards, read_pairs
 from solon.errors import InvalidInput
-from solon.formats import sha256_of
+from solon.formats import check_apart, sha256_of
 from solon.records import Discard, PreferencePair
 
 
@@ -44,8 +44,7 @@ async def reweight(
 
 async def reweight_file(dataset: Path, constitution: Constitution, weights: Weights, out: Path) -> dict[str, Any]:
     """Counts before and after; the new dataset is at `out`, its manifest names the one that it was made from."""
-    if out.resolve() == dataset.resolve():
-        raise InvalidInput("is the dataset itself", field="--out", remedy="write the new dataset to another file")
+    check_apart(out, dataset, beside=BESIDE)
     after, changes = await reweight(read_pairs(dataset), constitution, weights)
     about = {"reweighted_from": {"file": dataset.name, "sha256": sha256_of(dataset)}}
     with PairWriter(out, about=about) as writer:

@@ -9,11 +9,12 @@ from typing import Any
 
 from api.events import Emit, Event
 from api.judging import open_judge, opened_cache
+from api.libraries import load_constitution
 from api.registry import Models, opened
 from api.run_context import Ticks
 from api.terminal import write_file
 from constitution.digest import content_hash
-from constitution.document import Constitution, load
+from constitution.document import Constitution
 from critic.concurrency import ROWS_IN_FLIGHT, in_order
 from critic.judge import Judge
 from critic.rules import Ask, RuleSet
@@ -22,6 +23,7 @@ from critic.rules.gold import proposition_accuracy
 from critic.rules.scoring import Scored, given_propositions, ranked, rewards, score_row
 from critic.rules.weights import Over, RuleWeights, read_weights
 from solon.errors import InvalidInput
+from solon.formats import check_apart
 from solon.records import Completion, Prompt
 from solon.rows import Row, read_rows
 from solon.settings import Settings
@@ -54,7 +56,8 @@ async def score_file(
     Args:
         weights: fitted weights whose reward is added to each score and decides what is best.
     """
-    constitution = load(request.constitution)
+    check_apart(out, rows, request.constitution, weights)
+    constitution = load_constitution(request.constitution, settings)
     fitted = read_weights(weights) if weights is not None else None
     if fitted is not None:
         fitted.check(constitution)
@@ -81,7 +84,8 @@ async def fit_file(
     models: Models | None = None,
 ) -> dict[str, Any]:
     """The weights at `out`, fitted on the rows whose completions are ranked, and how well they order held-out pairs."""
-    constitution = load(request.constitution)
+    check_apart(out, rows, request.constitution)
+    constitution = load_constitution(request.constitution, settings)
     completions: list[Ranked] = []
     judge: dict[str, str | None] = {}
 
@@ -118,7 +122,7 @@ async def accuracy_file(
     rows: Path, request: RulesRequest, settings: Settings, emit: Emit, models: Models | None = None
 ) -> dict[str, Any]:
     """How well propositions are answered, against the gold `propositions` of the rows."""
-    constitution = load(request.constitution)
+    constitution = load_constitution(request.constitution, settings)
     pairs: list[tuple[Any, Any]] = []
     async with _scored(rows, constitution, request, settings, emit, models, gold=True) as scored:
         async for row, scores in scored:
@@ -159,11 +163,13 @@ def score_values(row: Row, scores: list[Scored], weights: RuleWeights | None) ->
 
 
 def row_values(values: list[dict[str, Any]]) -> dict[str, Any]:
-    """The scores of a row with the place of the best; None where two share it, or a fitted reward is missing."""
+    """The scores of a row with the place of the best; None where two share it, or one of several is not known."""
     key = "fitted_reward" if values and "fitted_reward" in values[0] else "reward"
     found = [value[key] for value in values]
-    known = None not in found
-    best = found.index(max(found)) if found and known and found.count(max(found)) == 1 else None
+    if len(found) == 1:
+        return {"scores": values, "best": 0}
+    known = bool(found) and None not in found
+    best = found.index(max(found)) if known and found.count(max(found)) == 1 else None
     return {"scores": values, "best": best}
 
 

@@ -45,6 +45,21 @@ class PrincipleAudit:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """What most of the judge's failed answers have in common."""
+
+    status: str
+    """The most frequent one."""
+    detail: str
+    """The most frequent reason for it, for people; empty where none is known."""
+    votes: int
+    """Failed answers of this status for this reason."""
+
+    def __str__(self) -> str:
+        return f"{self.status}: {self.detail}" if self.detail else self.status
+
+
+@dataclass(frozen=True)
 class Audit:
     """What an audit found. Shares are in [0, 1]; intervals are Wilson's, at 95 %."""
 
@@ -66,7 +81,14 @@ class Audit:
     longer_chosen: Interval | None
     """Share of decided labels that prefer the longer text, where lengths differ; 0.5 is what a blind one scores."""
     position: PositionBias
+    failure: Failure | None = None
+    """Why the judge's answers failed, most often; None where none did."""
     principles: dict[str, PrincipleAudit] = field(default_factory=dict[str, PrincipleAudit])
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether there are comparisons and not one of them could be judged."""
+        return bool(self.pairs) and not any(self.statuses.get(each.value) for each in USABLE)
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data for JSON."""
@@ -160,6 +182,8 @@ class _Tally:
     three_way: _Share = field(default_factory=_Share)
     forced: _Share = field(default_factory=_Share)
     slots: _Slots = field(default_factory=_Slots)
+    failed: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    """Votes by status and reason."""
     principles: dict[str, _PrincipleTally] = field(default_factory=dict[str, _PrincipleTally])
 
     def add(self, pair: PreferencePair) -> None:
@@ -169,6 +193,7 @@ class _Tally:
         self.covered.add(usable)
         for verdict in pair.verdicts:
             self.slots.add(verdict)
+            self.failed.update((each.status.value, each.detail) for each in verdict.votes if each.status not in USABLE)
             self.principles.setdefault(verdict.principle, _PrincipleTally()).add(verdict, human)
         if usable:
             self.flipped.add("position_inconsistent" in pair.flags)
@@ -202,8 +227,20 @@ class _Tally:
             flip_rate=self.flipped.interval,
             longer_chosen=self.longer.interval,
             position=self.slots.bias(),
+            failure=_failure(self.failed),
             principles={name: each.audit() for name, each in self.principles.items()},
         )
+
+
+def _failure(failed: Counter[tuple[str, str]]) -> Failure | None:
+    by_status = Counter[str]()
+    for (status, _), votes in failed.items():
+        by_status[status] += votes
+    if not by_status:
+        return None
+    most = by_status.most_common(1)[0][0]
+    detail, votes = Counter({why: n for (status, why), n in failed.items() if status == most}).most_common(1)[0]
+    return Failure(most, detail, votes)
 
 
 def human_votes(pair: PreferencePair) -> tuple[HumanVote, ...]:

@@ -4,6 +4,7 @@ Completions are compared as a schedule has it, rated by Bradley-Terry, and re-ra
 `critic.rules.violations`): the reward is then the rating in units of log-odds.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from critic.rules.violations import reranked
 from critic.schedules import Pair, Schedule
 from critic.suspicion import labels_of, suspected
 from critic.tournament import Tournament
-from solon.records import Comparison, Completion, PreferencePair, Prompt, RuleScore
+from solon.records import Comparison, Completion, PreferencePair, Prompt, RuleScore, Status
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,20 @@ class RankedCompletions:
 
     @property
     def best(self) -> int | None:
-        """Place of the best completion that is not suspected: one that is may have talked the judge into it."""
-        return next((place for place in self.ranking if place not in self.suspected), None)
+        """Place of the best that is not suspected: of the only one, or of the one with the highest value.
+
+        None where two share it, and where no comparison is decided and nothing re-ranks. A completion that speaks to
+        the judge may have talked it into its place.
+        """
+        if len(self.completions) == 1:
+            return None if self.suspected else 0
+        values = self.ratings if self.scores is None else self.scores
+        order = [place for place in self.ranking if place not in self.suspected]
+        decided = self.scores is not None or any(pair.status is Status.OK for pair in self.comparisons.values())
+        if not order or not decided:
+            return None
+        first, *others = (values[place] or 0.0 for place in order[:2])
+        return None if others and math.isclose(first, others[0], rel_tol=1e-9) else order[0]
 
     def matches(self, names: Sequence[str]) -> list[Match]:
         """The judged comparisons between the named completions."""

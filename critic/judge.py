@@ -6,7 +6,7 @@ default reads one token's log-probabilities. The principle comes last in the pro
 a prefix in the server's cache. A reply that cannot be used is a status, never a number.
 """
 
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Container, Coroutine, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
@@ -92,7 +92,7 @@ class Judge:
         revision: str | None = None,
         server: str | None = None,
         source: str | None = None,
-        kin: Collection[str] = (),
+        kin: Container[str] = (),
         account: Account | None = None,
     ) -> None:
         """Args:
@@ -105,7 +105,7 @@ class Judge:
         server: what serves the model, such as "vllm 0.32"; for provenance only.
         source: where the model is found; in the cache key of a model without revision, since two servers may serve
             different models under one name.
-        kin: registered names of policies of its own family, which it may prefer.
+        kin: names of models of its own family, which it may prefer.
         account: that its calls are paid from.
         """
         self.model = model
@@ -118,7 +118,7 @@ class Judge:
         self.revision = revision
         self.server = server
         self.source = source
-        self.kin = frozenset(kin)
+        self.kin = kin
         self.usage = Usage()
         self.account = account or Account()
         self._locks = locks()

@@ -1,6 +1,6 @@
 """The audit of a judge on labelled rows: how it does, on the same rows as people and as judges that know nothing."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, get_args
 
@@ -48,7 +48,7 @@ def judge_audit(
     items: Iterable[PreferencePair | Discard],
     *,
     rows: str,
-    judge_model: str,
+    kin: Container[str],
     tie_margin: float,
     seed: int = 0,
     second_judge: Mapping[str, float] | None = None,
@@ -56,7 +56,7 @@ def judge_audit(
     """The audit of labelled rows; people's votes are in `extra["human_votes"]` of each pair.
 
     Args:
-        judge_model: names the judge's family.
+        kin: names of the models of the judge's family, see `solon.families.Kin`; as text, what the family is called.
         tie_margin: of the controls' verdicts; the labels have had theirs.
         second_judge: P(a is better) by pair id, beside which self-preference is set.
     """
@@ -77,7 +77,7 @@ def judge_audit(
         people=ceiling(
             [each.votes for each in labels], [each.choice for each in labels], [each.prompt for each in labels]
         ),
-        self_preference=self_preference(judge_model, usable, labels, control=second_judge),
+        self_preference=self_preference(kin, usable, labels, tie_margin=tie_margin, control=second_judge),
     )
 
 

@@ -9,7 +9,7 @@ Source: Verga et al. 2024, arXiv:2404.18796 (a panel of diverse judges).
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,14 +37,18 @@ class Jury(Judge):
         """Args:
         quorum: how many judges suffice when others fail; None: all.
 
-        Raises InvalidInput without a judge, or with two of one name.
+        Raises InvalidInput without a judge, with two of one name, or where the quorum cannot be met.
         """
         names = [seat.judge.identity["name"] for seat in seats]
         if not seats or len(set(names)) != len(names):
             raise InvalidInput(
                 f"the jury {name!r} needs judges, each once", field=f"models.{name}.members", remedy="name them"
             )
-        super().__init__(seats[0].judge.model, tie_margin=tie_margin, kin=_kin(seats))
+        if quorum is not None and not 1 <= quorum <= len(seats):
+            raise InvalidInput(
+                f"is {quorum} of {len(seats)} judges", field=f"models.{name}.quorum", remedy="name 1 to all of them"
+            )
+        super().__init__(seats[0].judge.model, tie_margin=tie_margin, kin=_Kin(tuple(seat.judge.kin for seat in seats)))
         self.name = name
         self.seats = tuple(seats)
         self.quorum = len(seats) if quorum is None else quorum
@@ -188,6 +192,14 @@ def _failed(principle: Principle, juror: Juror) -> tuple[Vote, ...]:
     )
 
 
-def _kin(seats: Sequence[Seat]) -> frozenset[str]:
-    """Policies that any of the judges is related to."""
-    return frozenset[str]().union(*(seat.judge.kin for seat in seats))
+@dataclass(frozen=True)
+class _Kin:
+    """Models that any of the judges is related to."""
+
+    of: tuple[Container[str], ...]
+
+    def __contains__(self, model: object) -> bool:
+        return isinstance(model, str) and any(model in each for each in self.of)
+
+    def __str__(self) -> str:
+        return ", ".join(dict.fromkeys(str(each) for each in self.of))

@@ -113,8 +113,9 @@ class Labeller:
 
         With both sides from it, self-preference favours neither.
         """
-        kin = self.judge.kin if self.judge is not None else frozenset[str]()
-        return ("own_family",) if (comparison.a.model in kin) != (comparison.b.model in kin) else ()
+        kin = self.judge.kin if self.judge is not None else ()
+        a, b = (each.model is not None and each.model in kin for each in (comparison.a, comparison.b))
+        return ("own_family",) if a != b else ()
 
     def _provenance(self, asks: bool) -> Provenance:
         judge = self.judge

@@ -99,8 +99,13 @@ class ChainWriter:
         self._rejected.update(revision.rejected for revision in chain.revisions if revision.rejected is not None)
         self._made_by = self._made_by or chain.provenance
 
-    def commit(self, about: dict[str, Any]) -> dict[str, Any]:
-        """The manifest, once all files stand at their places; `about` is what the caller found out, kept in it."""
+    def commit(self, about: dict[str, Any], spend: dict[str, dict[str, Any]] | None = None) -> dict[str, Any]:
+        """The manifest, once all files stand at their places.
+
+        Args:
+            about: what the caller found out, kept in it.
+            spend: what the chains cost, by model.
+        """
         for file in (self._chains, self._revisions):
             file.flush()
             os.fsync(file.fileno())
@@ -116,6 +121,7 @@ class ChainWriter:
             "rejected": dict(sorted(self._rejected.items())),
             "made_by": _what_made_it(self._made_by),
             "about": about,
+            "spend": spend or {},
             "solon_version": __version__,
         }
         written = chains.with_name("manifest")

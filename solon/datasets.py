@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -26,6 +26,7 @@ from solon.records import Discard, PreferencePair, Provenance, Record
 from solon.rows import HumanVote, Row, parse_row, read_rows
 
 __all__ = [
+    "BESIDE",
     "HumanVote",
     "Manifest",
     "PairWriter",
@@ -37,6 +38,9 @@ __all__ = [
     "read_rows",
     "write_pairs",
 ]
+
+BESIDE: Final = ("manifest.json", "discards.jsonl", "card.md")
+"""Endings of the files that stand beside a dataset, its card included."""
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 

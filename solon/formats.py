@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, Protocol
 
@@ -10,8 +10,9 @@ from solon.errors import InvalidInput, NotFound
 from solon.records import Discard, PreferencePair
 
 _ROWS_PER_GROUP = 1024
+_VOTES: Final[Any] = {"votes": {"__all__": {"cache_hit"}}}
 _ABOUT_THE_RUN: Final[Any] = {
-    "verdicts": {"__all__": {"votes": {"__all__": {"cache_hit"}}}},
+    "verdicts": {"__all__": {**_VOTES, "jurors": {"__all__": _VOTES}}},
     "provenance": {"judge_calls", "cache_hits"},
 }
 """Differs when the same labels are made again from the cache."""
@@ -136,6 +137,20 @@ def write_text(path: Path, text: str) -> None:
         raise InvalidInput(
             f"cannot write {path}: {error.strerror}", remedy="give a folder that can be written"
         ) from error
+
+
+def check_apart(out: Path, *inputs: Path | str | None, beside: Sequence[str] = ()) -> None:
+    """Raises InvalidInput where writing `out` would write over an input.
+
+    Args:
+        beside: endings of the files that are written next to it: `texts.jsonl` for `OUT.texts.jsonl`.
+    """
+    written = [out, *(out.with_name(f"{out.stem}.{ending}") for ending in beside)]
+    for each in (Path(given) for given in inputs if given is not None):
+        over = next((path for path in written if each.is_file() and path.exists() and path.samefile(each)), None)
+        if over is not None:
+            what = "is the input itself" if over is out else f"{over.name} beside it is the input itself"
+            raise InvalidInput(f"{out}: {what}", field="--out", remedy="write to another file")
 
 
 def sha256_of(path: Path) -> str:

@@ -122,8 +122,12 @@ class ModelEntry(Part):
             raise ValueError("engine `local` needs `path`")
         if self.engine == "jury" and (self.kind != "judge" or not self.members):
             raise ValueError("engine `jury` needs kind `judge` and `members`")
-        if self.engine != "jury" and self.members:
-            raise ValueError("`members` belong to engine `jury`")
+        if self.engine != "jury" and (self.members or self.quorum is not None):
+            raise ValueError("`members` and `quorum` belong to engine `jury`")
+        if self.quorum is not None and self.quorum > len(self.members):
+            raise ValueError(
+                f"`quorum` is {self.quorum} of {len(self.members)} `members`: lower it, or name more members"
+            )
         if any(weight <= 0 for weight in self.members.values()):
             raise ValueError("the weights of `members` must be greater than 0")
         if self.engine not in ("local", "jury") and not (self.endpoint or self.path):

@@ -41,7 +41,7 @@ app.add_typer(key_cli.project_app, name="project", help="Projects: who sees what
 app.add_typer(job_cli.app, name="job", help="Jobs of a running service.")
 app.add_typer(constitution_cli.app, name="constitution", help="Published and local constitutions.")
 app.add_typer(pairs_cli.app, name="pairs", help="Datasets of preference pairs: import, export, care.")
-app.add_typer(audit_cli.app, name="audit", help="Audits of a judge.")
+app.add_typer(audit_cli.app, name="audit", help="Audits of a judge or a reward model.")
 app.add_typer(cache_cli.app, name="cache", help="The judgement cache: stats, export, import.")
 app.add_typer(database_cli.app, name="database", help="The service's database: show, upgrade.")
 app.add_typer(reward_cli.app, name="reward", help="Reward models from people's preferences.")

@@ -34,7 +34,9 @@ def collect(
     from constitution.drafting import collective_draft
     from constitution.opinion_groups import opinion_groups
     from constitution.polls import read_poll
+    from solon.formats import check_apart
 
+    check_apart(out, votes)
     poll = read_poll(votes)
     if find_groups or not poll.groups:
         poll.groups = opinion_groups(poll)

@@ -100,7 +100,9 @@ def classify(
     from critic.rules import RuleSet
     from critic.rules.given import classify_rows
     from solon.errors import NotFound
+    from solon.formats import check_apart
 
+    check_apart(out, rows, ref)
     rules = RuleSet(load_constitution(ref, settings(context), drafts=True))
     classified = list(classify_rows(rules, rows))
     try:

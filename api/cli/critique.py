@@ -30,6 +30,11 @@ def critique(
         float, typer.Option(min=0.0, max=1.0, help="Share of the comparisons that must be ok or tie.")
     ] = 0.0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only say what it would ask for, and ask nothing.")
+    ] = False,
+    max_calls: Annotated[int | None, typer.Option(min=1, help="Stop, to go on later, after so many calls.")] = None,
+    max_usd: Annotated[float | None, typer.Option(min=0.0, help="The same in money, at the registry's prices.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")] = False,
 ) -> None:
     """Critique and revise: chains, the kept revisions, and their win rates against the originals."""
@@ -37,10 +42,17 @@ def critique(
     from api.progress import shown
     from critic.candidates import Sampling
     from critic.critique import Plan
+    from solon.spending import Cap
 
     plan = Plan(rounds, principles, Sampling(max_tokens, temperature), seed)
-    request = CritiqueRequest(constitution, Cast(policy, critic, judge), plan, min_coverage)
+    cap = Cap(calls=max_calls, usd=max_usd)
+    request = CritiqueRequest(constitution, Cast(policy, critic, judge), plan, min_coverage, cap)
     configured = settings(context)
+    if estimate:
+        from api.estimating import estimate_critiques, show_estimate
+
+        show_estimate(run(estimate_critiques(rows, request, configured)), as_json=as_json)
+        return
     with shown(as_json=as_json) as emit:
         summary = run(critique_file(rows, out, request, configured, emit))
     if as_json:

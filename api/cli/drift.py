@@ -72,7 +72,9 @@ def infer(
     """Draft the constitution that a labelled set follows, with the evidence for each principle."""
     from api.drift import DriftRequest, inferred_draft
     from api.terminal import write, write_file, write_json
+    from solon.formats import check_apart
 
+    check_apart(out, labels, *(candidates or ()))
     request = DriftRequest(judge, None, tuple(candidates or ()), proposer, pairs, most, seed, cache)
     found = _look(context, labels, request, as_json)
     write_file(out, inferred_draft(found, labels.name, name, title))

@@ -23,7 +23,9 @@ Policy = Annotated[str | None, typer.Option(metavar="NAME", help="Writes complet
 Completions = Annotated[int, typer.Option("-n", min=2, max=64, help="Completions per prompt.")]
 Which = Annotated[Pairing, typer.Option(help="Which become pairs.")]
 First = Annotated[Schedule | None, typer.Option(help="Rate all completions first, by these comparisons.")]
-Margin = Annotated[float, typer.Option(min=0.0, max=0.99, help="Of the pairing threshold.")]
+Margin = Annotated[
+    float, typer.Option(min=0.0, max=0.99, help="With --pairing threshold: pairs at least so far apart.")
+]
 Coverage = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the comparisons that must be ok or tie.")]
 Seed = Annotated[int, typer.Option(min=0)]
 Weights = Annotated[list[str] | None, typer.Option("--weight", metavar="NAME=FACTOR", help=WEIGHT_HELP)]
@@ -101,7 +103,7 @@ def label(
 
 def _label_there(rows: Path, out: Path, request: "LabelRequest", server: str, as_json: bool) -> None:
     from api.client import Service
-    from api.labelling import show_labelled
+    from api.labelling import require_judged, show_labelled
     from api.progress import shown
     from api.remote_labelling import label_remotely
     from api.sending import AT_A_TERMINAL
@@ -109,10 +111,11 @@ def _label_there(rows: Path, out: Path, request: "LabelRequest", server: str, as
     with Service(server, patience=AT_A_TERMINAL) as service, shown(as_json=as_json) as emit:
         summary = label_remotely(rows, out, request, service, emit)
     write_json(summary) if as_json else show_labelled(summary)
+    require_judged(summary)
 
 
 def _label(context: typer.Context, rows: Path, out: Path, request: "LabelRequest", again: bool, as_json: bool) -> None:
-    from api.labelling import label_file, show_labelled
+    from api.labelling import label_file, require_judged, show_labelled
     from api.progress import shown
     from api.relabelling import relabel_file, show_relabelled
 
@@ -126,3 +129,4 @@ def _label(context: typer.Context, rows: Path, out: Path, request: "LabelRequest
         show_relabelled(summary)
     else:
         show_labelled(summary)
+    require_judged(summary)

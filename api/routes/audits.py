@@ -2,14 +2,14 @@
 
 import asyncio
 import hashlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import HTMLResponse
 from pydantic import Field, StringConstraints
 
 from api.audit_page import render
-from api.auditing import CASES, AuditRequest, case_rows
+from api.auditing import CASES, AuditKind, AuditRequest, case_rows, reward_settings
 from api.callers import LABEL, READ
 from api.judging import check_judge
 from api.routes.preferences import PromptIn, Strict, rows_of
@@ -26,10 +26,11 @@ IdempotencyKey = Annotated[str | None, Header(), StringConstraints(min_length=1,
 
 
 class AuditIn(Strict):
-    """A judge to audit, and on what."""
+    """A judge or a reward model to audit, and on what."""
 
-    kind: Literal["judge"] = "judge"
+    kind: AuditKind = "judge"
     judge: ModelName
+    """Registered name, of a reward model where `kind` says so; its constitution gives scopes and cases only."""
     constitution: Annotated[str, Field(min_length=1, max_length=100)]
     """Published id, `id@version` or `id@label`."""
     prompts: Annotated[list[PromptIn], Field(max_length=100_000)] = Field(default_factory=list[PromptIn])
@@ -92,9 +93,12 @@ _NOTHING_BUT_STYLE = "default-src 'none'; style-src 'unsafe-inline'"
 
 def _rows(request: AuditIn, constitution: Constitution, services: Services) -> dict[str, list[Row]]:
     """The rows by name; raises where the judge or a row cannot be worked with."""
+    settings = services.settings
+    if request.kind == "reward":
+        settings = reward_settings(request.judge, settings)
     for judge in (request.judge, request.second_judge):
         if judge is not None:
-            check_judge(judge, constitution, services.settings)
+            check_judge(judge, constitution, settings)
     if not request.prompts:
         return {CASES: case_rows(constitution)}
     rows = rows_of(request.prompts, services.settings.limits.rows_per_audit)
@@ -116,4 +120,5 @@ def _asked(request: AuditIn) -> AuditRequest:
         probes_per_attack=request.probes_per_attack,
         second_judge=request.second_judge,
         seed=request.seed,
+        kind=request.kind,
     )

@@ -45,9 +45,9 @@ def instructions_followed(text: str, prompt: Prompt | None) -> Known:
 
 
 def prompt_language(text: str, prompt: Prompt | None) -> Known:
-    """Probability that the completion is in the language of the prompt's last turn."""
+    """Probability that the completion is in the language of the prompt's last turn, where both can be told."""
     code = language(prompt.text) if prompt is not None else None
-    return p_language(text, code) if code is not None else NOT_APPLICABLE
+    return p_language(text, code) if code is not None and language(text) is not None else NOT_APPLICABLE
 
 
 _OF_THE_PROMPT: Mapping[str, Reader] = {

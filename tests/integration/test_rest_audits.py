@@ -1,6 +1,7 @@
 """POST and GET /v1/audits over ASGI, with scripted judges."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 
 from solon.errors import ModelUnavailable
 from solon.fakes import ScriptedChat, failing_judge, keyword_judge
+from solon.records import Message
+from solon.scoring import ScoreReply
 from tests.integration.service import FakeModels, service
 
 ROWS = [
@@ -53,6 +56,22 @@ async def test_an_audit_runs_in_the_background_and_its_report_is_kept(tmp_path: 
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "<script" not in page.text
     assert [(each["id"], each["report"]) for each in listed["data"]] == [(begun["id"], None)]
+
+
+async def test_a_reward_model_is_audited_as_one(tmp_path: Path):
+    class Rewarder(ScriptedChat):
+        async def score(self, messages: Sequence[Message]) -> ScoreReply:
+            return ScoreReply(float("good" in messages[-1].content), 7)
+
+    override = "models.rm={kind: reward, engine: openai, endpoint: 'http://127.0.0.1:9/v1'}"
+    async with service(tmp_path, FakeModels(rm=Rewarder("rm", judge().script)), override) as client:
+        begun = await client.post("/v1/audits", json=BODY | {"judge": "rm", "kind": "reward"})
+        refused = await client.post("/v1/audits", json=BODY | {"kind": "reward"})
+        audit = await finished(client, begun.json()["id"])
+    assert (audit["status"], audit["report"]["kind"]) == ("succeeded", "reward")
+    assert audit["report"]["audits"]["rows"]["overall"]["agreement"]["forced"]["value"] == 1.0
+    assert refused.status_code == 422
+    assert "registered as no reward model" in refused.text
 
 
 async def test_without_rows_the_constitutions_cases_are_audited(tmp_path: Path):

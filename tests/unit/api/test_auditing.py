@@ -1,6 +1,8 @@
 """The audit as a whole, with scripted judges: files in, report and page out."""
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +10,16 @@ import pytest
 
 from api.audit_page import headline
 from api.auditing import AuditReport, AuditRequest, audit_files
+from api.cli.audit import show_audit
 from api.events import Event
 from api.gold import gold_rows
+from constitution.digest import content_hash
 from constitution.document import load
+from solon.chat import RequestTimedOut
 from solon.errors import InvalidInput, NotFound
-from solon.fakes import ScriptedChat, first_slot_judge, keyword_judge
+from solon.fakes import ScriptedChat, failing_judge, first_slot_judge, keyword_judge, label_reply
+from solon.records import Message
+from solon.scoring import ScoreReply
 from solon.settings import Settings
 from tests.integration.service import FakeModels
 from tests.unit.critic.material import KIND, constitution
@@ -96,6 +103,50 @@ async def test_self_preference_stands_beside_people_and_another_judge(tmp_path: 
     assert own.control.value == 0.0
 
 
+async def test_self_preference_goes_by_the_registered_family_of_any_judge_of_a_jury(tmp_path: Path):
+    judges = [
+        "models.house={kind: judge, engine: openai, endpoint: 'http://127.0.0.1:9/v1', model: org/tuned, family: Else}",
+        "models.far={kind: judge, engine: openai, endpoint: 'http://127.0.0.1:9/v1'}",
+        "models.panel={kind: judge, engine: jury, members: {far: 1.0, house: 1.0}}",
+    ]
+    settings = Settings.load(environment={}, overrides=[*judges, "cache=off"])
+    house, far = keyword_judge(["kind"], ["rude"]), keyword_judge(["kind"], ["rude"])
+    house.name, far.name = "house", "far"
+    file = str(rows(tmp_path))
+    for judge in ("house", "panel"):
+        request, models = AuditRequest(judge, attacks=False), FakeModels(house=house, far=far)
+        found = await audit_files([file], CIVIC, tmp_path, request, settings, lambda _: None, models)
+        own = found.audits["people"].self_preference
+        assert own is not None
+        assert (own.n, own.judge.value) == (30, 0.0)  # the rude ones are by else-7b
+        assert "else" in own.family
+
+
+async def test_a_judge_that_answers_nothing_is_said_to_with_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    dead = failing_judge(keyword_judge(["kind"]), lambda _: RequestTimedOut("no answer"))
+    found = await report(tmp_path, dead, rows(tmp_path), attacks=True)
+    assert found.is_blank
+    (sentence,) = headline(found)
+    assert "judged none of 30 comparisons: timeout: " in sentence
+    show_audit(found, tmp_path)
+    assert "people: timeout 30; failed, most often: timeout: " in capsys.readouterr().out
+    assert "no answer" in (tmp_path / "audit.html").read_text()
+    assert not (await report(tmp_path, keyword_judge(["kind"]), rows(tmp_path))).is_blank
+
+
+async def test_the_headline_compares_with_what_the_table_shows(tmp_path: Path):
+    found = await report(tmp_path, first_slot_judge(0.6), rows(tmp_path))
+    controls = found.audits["people"].controls
+    assert controls["first"].agreement is not None
+    assert controls["first"].agreement.forced is None
+    for model in (keyword_judge(["kind"], ["rude"]), keyword_judge(["rude"], ["kind"])):
+        (sentence,) = headline(await report(tmp_path, model, rows(tmp_path)))
+        assert "first" not in sentence
+        assert "better than" in sentence
+
+
 async def test_without_rows_the_constitutions_cases_are_the_rows_and_the_suite_is_tried(tmp_path: Path):
     found = await report(tmp_path, keyword_judge(["first", "help"], ["stupid"]), attacks=True)
     assert list(found.audits) == ["cases"]
@@ -150,3 +201,45 @@ def test_the_oracle_judges_no_principle_in_words_it_does_not_know():
         gold_rows(constitution(KIND), 1, seed=0)
     assert criterion_of("The response should not flatter the person.") == ("flattering", -1)
     assert criterion_of("Be kind.") is None
+
+
+class Rewarder(ScriptedChat):
+    """A reward model: a reward for each kind word, less one for each rude one."""
+
+    async def score(self, messages: Sequence[Message]) -> ScoreReply:
+        self.calls += 1
+        text = messages[-1].content
+        return ScoreReply(2.0 * (text.count("kind") - text.count("rude")), 7)
+
+
+REWARDS = [
+    "models.rm={kind: reward, engine: openai, endpoint: 'http://127.0.0.1:9/v1'}",
+    "models.rj={kind: judge, engine: openai, endpoint: 'http://127.0.0.1:9/v1', judge: {method: reward_model}}",
+    "cache=off",
+]
+
+
+@pytest.mark.parametrize("name", ["rm", "rj"])
+async def test_a_reward_model_is_audited_by_its_differences_of_rewards(name: str, tmp_path: Path):
+    settings = Settings.load(environment={}, overrides=REWARDS)
+    model = Rewarder(name, lambda _: label_reply({"A": 1.0}))
+    request = AuditRequest(name, attacks=False, kind="reward")
+    file = str(rows(tmp_path))
+    found = await audit_files([file], CIVIC, tmp_path, request, settings, lambda _: None, FakeModels(**{name: model}))
+    audit = found.audits["people"]
+    assert audit.overall.agreement is not None
+    assert audit.overall.agreement.forced is not None
+    assert (audit.overall.agreement.forced.value, list(audit.principles)) == (1.0, ["reward"])
+    assert audit.overall.calibration is not None
+    assert audit.overall.calibration.brier.value == pytest.approx((1 - 1 / (1 + math.exp(-4))) ** 2)
+    assert found.constitution["content_hash"] == content_hash(CIVIC)
+    data = json.loads((tmp_path / "audit.json").read_text())
+    assert (data["kind"], data["headline"]) == ("reward", list(headline(found)))
+    assert "the reward model takes people's side in 100.0" in data["headline"][0]
+    assert "reward model audit" in (tmp_path / "audit.html").read_text()
+
+
+async def test_what_is_no_reward_model_is_refused_with_what_to_register(tmp_path: Path):
+    request = AuditRequest("starter-judge", kind="reward")
+    with pytest.raises(InvalidInput, match=r"models\.starter-judge: .*kind `reward`"):
+        await audit_files([], CIVIC, tmp_path, request, SETTINGS, lambda _: None, FakeModels())

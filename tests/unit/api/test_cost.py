@@ -1,6 +1,7 @@
 """Cost: an estimate equals the run, a budget stops cleanly, and a run that goes on pays for nothing twice."""
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -8,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from api.estimating import estimate_file, estimate_recipe, show_estimate
+from api.critiquing import Cast, CritiqueRequest, critique_file
+from api.estimating import estimate_critiques, estimate_file, estimate_recipe, show_estimate
 from api.labelling import LabelRequest, label_file, show_labelled
 from api.recipes import Recipe
+from critic.critique import Plan
+from solon.chat import ChatReply
 from solon.datasets import read_manifest
 from solon.errors import BudgetSpent
-from solon.fakes import echo_policy, keyword_judge
+from solon.fakes import Call, ScriptedChat, echo_policy, keyword_judge, text_reply
 from solon.settings import Settings
 from solon.spending import Cap
 from tests.integration.service import FakeModels
@@ -118,6 +122,60 @@ async def test_the_manifest_says_what_the_labels_cost_and_a_replay_says_the_same
     assert (tmp_path / "out.manifest.json").read_bytes() == manifest
     show_labelled(summary)
     assert "paid" not in capsys.readouterr().out
+
+
+def critics() -> FakeModels:
+    def script(call: Call) -> ChatReply:
+        if "critique only" in call.text:
+            return text_reply("It is bad.")
+        response = call.between("RESPONSE")
+        return text_reply("a bad day" if response is None else f"{response} good")
+
+    judge = keyword_judge(["good"], ["bad"])
+    judge.name = "far-judge"
+    return FakeModels(far_judge=judge, far_policy=ScriptedChat("far-policy", script))
+
+
+CRITIQUE = CritiqueRequest("civic", Cast("far-policy", None, "far-judge"), Plan(rounds=2))
+
+
+async def test_the_estimate_of_critiques_is_what_a_run_asks_for_that_keeps_every_revision(
+    asked: Path, tmp_path: Path, settings: Settings
+):
+    models = critics()
+    (step,) = (await estimate_critiques(asked, CRITIQUE, settings))["estimate"]
+    summary = await critique_file(asked, tmp_path / "out.jsonl", CRITIQUE, settings, lambda _: None, models)
+    judged, wrote = calls(models)
+    assert summary["kept"] == step["comparisons"]["most"] == 5 * 2
+    assert (step["completions"], step["judge_calls"]["most"]) == (wrote, judged)
+    assert summary["paid"]["far-policy"]["calls"] == wrote
+
+
+async def test_critiques_stop_at_a_budget_and_go_on_without_paying_twice(
+    asked: Path, tmp_path: Path, settings: Settings
+):
+    at_once, bit_by_bit = critics(), critics()
+    whole, out = tmp_path / "whole" / "out.jsonl", tmp_path / "out.jsonl"
+    elsewhere = settings.model_copy(update={"cache": tmp_path / "other.db"})
+    await critique_file(asked, whole, CRITIQUE, elsewhere, lambda _: None, at_once)
+    capped, paid, stopped = replace(CRITIQUE, cap=Cap(calls=17)), list[int](), True
+    with pytest.raises(BudgetSpent, match=re.escape(str(out))):
+        await critique_file(asked, out, replace(CRITIQUE, cap=Cap(calls=1)), settings, lambda _: None, bit_by_bit)
+    while stopped and len(paid) < 100:
+        before = sum(calls(bit_by_bit))
+        with suppress(BudgetSpent):
+            await critique_file(asked, out, capped, settings, lambda _: None, bit_by_bit)
+        paid.append(sum(calls(bit_by_bit)) - before)
+        stopped = "stopped" in read_manifest(out.with_name("out.pairs.jsonl")).about
+    stops = len(paid) - 1
+    assert stops >= 3
+    assert paid[:-1] == [17] * stops
+    assert calls(bit_by_bit) == calls(at_once)
+    for name in ("out.jsonl", "out.revisions.jsonl", "out.pairs.jsonl", "out.pairs.manifest.json"):
+        assert out.with_name(name).read_bytes() == whole.with_name(name).read_bytes()
+    spend = read_manifest(out.with_name("out.pairs.jsonl")).spend
+    assert (spend["far-judge"]["calls"], spend["far-policy"]["calls"]) == calls(at_once)
+    assert json.loads(out.with_name("out.manifest.json").read_text())["spend"] == spend
 
 
 async def test_a_recipe_is_estimated_step_by_step(

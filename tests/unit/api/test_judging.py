@@ -89,7 +89,9 @@ def test_a_jury_of_what_is_no_judge_is_refused(override: str, error: type[Except
         "{kind: judge, engine: jury}",
         "{kind: policy, engine: jury, members: {starter-judge: 1.0}}",
         "{kind: judge, engine: jury, members: {starter-judge: 0.0}}",
+        "{kind: judge, engine: jury, members: {starter-judge: 1.0}, quorum: 2}",
         "{kind: judge, engine: openai, endpoint: 'http://x/v1', members: {starter-judge: 1.0}}",
+        "{kind: judge, engine: openai, endpoint: 'http://x/v1', quorum: 1}",
         "{kind: judge, engine: openai, endpoint: 'http://x/v1', judge: {labels: [A, A]}}",
         "{kind: judge, engine: openai, endpoint: 'http://x/v1', judge: {clamp: [0.6, 0.7]}}",
         "{kind: judge, engine: openai, endpoint: 'http://x/v1', judge: {scale: 11}}",
@@ -98,6 +100,13 @@ def test_a_jury_of_what_is_no_judge_is_refused(override: str, error: type[Except
 def test_an_entry_that_makes_no_sense_is_refused(wrong: str):
     with pytest.raises(InvalidInput):
         Settings.load(overrides=[f"models.one={wrong}"], environment={})
+
+
+def test_a_quorum_that_cannot_be_met_is_refused_with_field_and_remedy():
+    jury = "models.panel={kind: judge, engine: jury, members: {starter-judge: 1.0}, quorum: 2}"
+    with pytest.raises(InvalidInput, match=r"`quorum` is 2 of 1 `members`: lower it") as refused:
+        Settings.load(overrides=[jury], environment={})
+    assert "models.panel" in str(refused.value)
 
 
 def test_another_way_of_asking_is_another_judge_to_a_job():

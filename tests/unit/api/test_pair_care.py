@@ -93,7 +93,7 @@ def test_the_card_says_what_there_is_and_is_the_same_again(pairs: Path):
 
 
 def test_a_dataset_is_not_overwritten_by_its_own_care(pairs: Path):
-    with pytest.raises(InvalidInput, match="the dataset itself"):
+    with pytest.raises(InvalidInput, match="the input itself"):
         solon("dedup", pairs, "--out", pairs)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from api.ranking import RankRequest, rank_file, show_ranked
+from api.rule_work import RulesRequest, score_file
 from solon.errors import InvalidInput
 from solon.fakes import echo_policy, keyword_judge
 from solon.settings import Settings
@@ -60,6 +61,33 @@ async def test_completions_are_ranked_from_best_to_worst(
     assert line["ranking"][-1] == 0
     assert summary["statuses"]["ok"] >= 3
     assert "leaderboard" not in summary
+
+
+@pytest.mark.parametrize(
+    ("completions", "best"),
+    [
+        (["so", "so so", "and so on"], None),
+        (["good one", "bad", "good two"], None),
+        (["so"], 0),
+        (["bad", "so"], 1),
+    ],
+)
+async def test_the_best_is_the_only_one_or_the_one_above_all_others(
+    completions: list[str],
+    best: int | None,
+    tmp_path: Path,
+    settings: Settings,
+    models: FakeModels,
+    request_: RankRequest,
+) -> None:
+    rows = write_rows(tmp_path, {"prompt": "Hi", "completions": completions})
+
+    await rank_file(rows, tmp_path / "ranked.jsonl", request_, settings, quiet, models)
+    await score_file(rows, tmp_path / "scored.jsonl", RulesRequest(request_.constitution), None, settings, quiet)
+
+    (ranked,), (scored,) = read_lines(tmp_path / "ranked.jsonl"), read_lines(tmp_path / "scored.jsonl")
+    assert ranked["best"] == best
+    assert scored["best"] == (0 if len(completions) == 1 else None)  # no rule fires for any
 
 
 async def test_re_ranking_puts_a_broken_rule_last(

@@ -108,4 +108,4 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, weights: list[str], says: 
 def test_the_labelled_set_itself_is_never_overwritten(tmp_path: Path):
     result = reweight(labelled(tmp_path), "labels.jsonl", "concise=2")
 
-    assert "is the dataset itself" in str(result.exception)
+    assert "is the input itself" in str(result.exception)

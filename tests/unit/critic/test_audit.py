@@ -4,11 +4,13 @@ import json
 
 import pytest
 
-from critic.audit import audit, human_verdict
+from critic import opinions
+from critic.audit import audit, human_verdict, human_votes
 from critic.judge import Judge
 from critic.pipeline import label
+from critic.self_preference import self_preference
 from solon.fakes import ScriptedChat, first_slot_judge, keyword_judge, label_reply
-from solon.records import Discard, PreferencePair
+from solon.records import Completion, Discard, PreferencePair
 from solon.rows import Row
 from tests.unit.critic.material import BRIEF, KIND, collected, constitution, row
 
@@ -109,3 +111,14 @@ async def test_an_audit_counts_what_was_not_judged_and_is_plain_data():
 def test_an_audit_of_nothing_finds_nothing():
     found = audit([])
     assert (found.pairs, found.coverage, found.agreement) == (0, None, None)
+
+
+@pytest.mark.parametrize(("p", "share"), [(0.54, 0.5), (0.56, 1.0)])
+async def test_within_the_tie_margin_another_judge_prefers_neither(p: float, share: float):
+    (made,) = [item for item in await labelled(keyword_judge(["kind"]), rows(1)) if isinstance(item, PreferencePair)]
+    written = {"a": Completion(text="kind", model="mine"), "b": Completion(text="rude", model="other")}
+    pair = made.model_copy(update=written)
+    own = self_preference({"mine"}, [pair], opinions.labels([pair], human_votes), tie_margin=0.1, control={pair.id: p})
+    assert own is not None
+    assert own.control is not None
+    assert own.control.value == share

@@ -75,6 +75,12 @@ async def test_a_judge_that_fails_makes_the_verdict_fail_unless_a_quorum_is_left
     assert enough.jurors[1].p_a is None
 
 
+@pytest.mark.parametrize("quorum", [0, 3])
+def test_a_quorum_that_no_number_of_answers_meets_is_refused(quorum: int):
+    with pytest.raises(InvalidInput, match=r"models\.panel\.quorum"):
+        Jury("panel", [Seat(sure(0.9, "one")), Seat(sure(0.9, "two"))], quorum=quorum)
+
+
 async def test_a_jury_answers_questions_and_adds_up_what_its_judges_cost():
     jury = Jury("panel", [Seat(named(keyword_judge(["kind"]), "one")), Seat(named(keyword_judge(["kind"]), "two"))])
     usage = Usage()

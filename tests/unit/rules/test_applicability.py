@@ -153,6 +153,16 @@ async def test_a_completion_is_held_to_the_language_of_its_prompt_or_to_a_named_
     assert (await rules.score(prompt("42?"), answer)).propositions == {"same": "not_applicable", "german": True}
 
 
+@pytest.mark.parametrize("answer", ["#### 42", "It is 41.", "Yes."])
+async def test_no_rule_holds_an_answer_too_short_to_tell_its_language_against_it(answer: str) -> None:
+    same = {"id": "same", "kind": "measure", "measure": "language", "op": ">=", "value": 0.5}
+    rules = RuleSet(constitution(propositions=[same], rules=[rule("same", 1.0, "own"), rule("!same", -1.0, "foreign")]))
+
+    score = await rules.score(prompt("What is 6 times 7?"), Completion(text=answer))
+
+    assert (score.fired, score.propositions) == ((), {"same": "not_applicable"})
+
+
 @pytest.mark.parametrize("metadata", [{"answer": True}, {"answer": ["4"]}, {"instruction_id_list": ["keywords:rhyme"]}])
 async def test_metadata_that_cannot_be_read_names_the_row(metadata: dict[str, Any]) -> None:
     share = {"id": "share", "kind": "measure", "measure": "instructions_followed"}
