@@ -105,7 +105,7 @@ def main() -> None:
     threading.Thread(target=wait_for_the_end, name="server's pipe", daemon=True).start()
     try:
         work(Settings.model_validate_json(line), ready=lambda _: None, stop=stop)
-    except Exception:  # as a line of the log, not as a traceback; the server starts another worker
+    except Exception:  # noqa: BLE001 - told as a line of the log; the server starts another worker
         _log.exception("the worker failed")
         sys.exit(1)
 
