@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-import structlog
-
 from api.background import Background
+from api.logs import logger
 from api.store.webhooks import LEASE_S, Errand, WebhookStore
 from api.webhook_signing import Signer
 from solon import __version__
@@ -27,7 +26,7 @@ _JITTER: Final = 0.1
 _GONE: Final = 410
 _SLOWER: Final = frozenset({429, 502, 503, 504})
 
-log = structlog.stdlib.get_logger("solon.webhooks")
+log = logger("solon.webhooks")
 
 
 class Courier(Background):

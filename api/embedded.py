@@ -103,7 +103,11 @@ def main() -> None:
         stop.set()
 
     threading.Thread(target=wait_for_the_end, name="server's pipe", daemon=True).start()
-    work(Settings.model_validate_json(line), ready=lambda _: None, stop=stop)
+    try:
+        work(Settings.model_validate_json(line), ready=lambda _: None, stop=stop)
+    except Exception:  # noqa: BLE001 - told as a line of the log; the server starts another worker
+        _log.exception("the worker failed")
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import structlog
-
 from api.background import Background
+from api.logs import logger
 
 EVERY_S: Final = 3600.0
 
-log = structlog.stdlib.get_logger("solon.housekeeping")
+log = logger("solon.housekeeping")
 
 
 class Housekeeper(Background):

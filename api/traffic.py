@@ -13,7 +13,7 @@ from typing import Any, Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.ending import CutShort, Ending
+from api.ending import Ending
 from api.ids import new_id
 from api.logs import logger
 from api.observation import Observation
@@ -41,6 +41,8 @@ class _Seen:
     body_is_in: bool = False
     is_too_slow: bool = False
     """The client sent its body, or took the answer, too slowly."""
+    is_cut: bool = False
+    """The server ends: what the app still says is not sent."""
 
 
 class Traffic:
@@ -98,16 +100,22 @@ class Traffic:
             detail = "as many requests as the server takes are open"
             await problem(503, detail, headers={"Retry-After": "1"}, remedy="try again in 1 s")(scope, receive, sent)
             return
-        try:
-            async with self._ending.request(lambda: seen.is_stream):
-                await self._app(scope, received, sent)
-        except CutShort:
+
+        async def sent_by_app(message: Message) -> None:
+            if not seen.is_cut:
+                await sent(message)
+
+        async def tell() -> None:
+            seen.is_cut = True
             if seen.status is None:
-                await problem(503, "the server is ending", headers={"Retry-After": "1"}, remedy=_AGAIN)(
-                    scope, receive, sent
-                )
+                about: dict[str, Any] = {"remedy": _AGAIN, "request_id": request_id}
+                answer = problem(503, "the server is ending", headers={"Retry-After": "1"}, **about)
+                await answer(scope, receive, sent)
             elif seen.is_stream:
                 await sent({"type": "http.response.body", "body": b""})
+
+        async with self._ending.request(lambda: seen.is_stream, tell):
+            await self._app(scope, received, sent_by_app)
 
     def _sender(self, send: Send, request_id: str, seen: _Seen) -> Send:
         async def sent(message: Message) -> None:

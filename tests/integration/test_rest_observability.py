@@ -257,30 +257,43 @@ async def test_no_more_requests_are_open_than_the_server_takes_and_probes_still_
 
 
 async def test_a_server_that_ends_cuts_streams_at_once_and_tells_others_after_the_grace_to_come_again():
-    entered, leave, order = asyncio.Semaphore(0), asyncio.Event(), list[str]()
+    entered, cancelled, clean = asyncio.Semaphore(0), list[str](), asyncio.Event()
+    sent: dict[str, list[Message]] = {"/slow": [], "/stream": []}
 
     async def hold(asked: Scope, receive: Receive, send: Send) -> None:
         if asked["path"] == "/stream":
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", EVENTS)]})
         entered.release()
         try:
-            await leave.wait()
+            await never()
         finally:
-            await asyncio.sleep(0)  # cleaning up is not cancelled again
-            order.append(asked["path"])
+            cancelled.append(asked["path"])
+            await clean.wait()  # cleaning up is not cancelled, and nobody's answer waits for it
+            await send({"type": "http.response.body", "body": b"late"})
+
+    async def request(path: str) -> None:
+        async def send(message: Message) -> None:
+            sent[path].append(message)
+
+        await traffic(scope(path) | {"headers": [(b"x-request-id", b"mine-7")]}, never, send)
 
     ending = Ending()
     traffic = Traffic(hold, Observation(), Limits(), ending)
-    held = [asyncio.create_task(through(traffic, never, path)) for path in ("/slow", "/stream")]
+    held = [asyncio.create_task(request(path)) for path in sent]
     for _ in held:
         await entered.acquire()
     await asyncio.wait_for(ending.after(0.05), 5)
-    slow, stream = await asyncio.wait_for(asyncio.gather(*held), 5)
+    while len(cancelled) < 2:
+        await asyncio.sleep(0)
+    slow, stream = ([*sent[path]] for path in sent)
+    clean.set()
+    await asyncio.wait_for(asyncio.gather(*held), 5)
 
-    assert order == ["/stream", "/slow"]
-    assert slow[0]["status"] == 503
-    assert (b"retry-after", b"1") in slow[0]["headers"]
+    assert cancelled == ["/stream", "/slow"]
+    assert (slow[0]["status"], Headers(raw=slow[0]["headers"])["retry-after"]) == (503, "1")
+    assert json.loads(slow[1]["body"])["request_id"] == "mine-7"
     assert (stream[0]["status"], stream[-1]) == (200, {"type": "http.response.body", "body": b""})
+    assert sent == {"/slow": slow, "/stream": stream}
 
 
 async def test_a_request_that_fails_is_answered_with_its_id():

@@ -4,12 +4,14 @@ import io
 import json
 import logging
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from dbos._logger import init_logger
 from pydantic import BaseModel
 
+import api
 from api.logs import describe, logger, set_up
 from api.redaction import Secrets
 from api.request_ids import REQUEST_ID
@@ -79,6 +81,12 @@ def test_what_dbos_logs_is_one_redacted_json_line(
 
     (line,) = lines.getvalue().splitlines()
     assert (json.loads(line)["logger"], "kanarie" in line, capsys.readouterr().err) == ("dbos", False, "")
+
+
+def test_no_module_logs_past_the_redaction() -> None:
+    """structlog's own loggers print to standard output; `api.logs.logger` is ours."""
+    modules = Path(api.__file__).parent.rglob("*.py")
+    assert [each.name for each in modules if "import structlog" in each.read_text()] == ["logs.py"]
 
 
 def test_texts_are_not_logged(lines: io.StringIO) -> None:
