@@ -8,6 +8,7 @@ from typing import Any
 
 from api import children, prompts
 from api.estimating import estimate_recipe
+from api.judging import check_marks
 from api.recipes import CritiqueRevisionStep, LabelStep, PPOStep, Recipe
 from api.rollouts import check_rollouts
 from solon.errors import TrainingFailed
@@ -43,6 +44,7 @@ async def dry_run(recipe: Recipe, settings: Settings, train: children.Train = ch
     Where the trainer is not installed, `trainings_unknown` says so instead.
     """
     check_rollouts(recipe, settings)
+    check_marks(recipe, settings)
     found = await estimate_recipe(recipe, settings)
     steps = ((each.name, each.step) for each in recipe.planned())
     named = {n: step.rollouts.model for n, step in steps if isinstance(step, PPOStep) and step.rollouts is not None}

@@ -26,7 +26,7 @@ from api import children, digests
 from api.accounts import Accounts
 from api.critiquing import check_cast
 from api.events import Emit, Event
-from api.judging import check_judge
+from api.judging import check_judge, check_marks
 from api.libraries import load_constitution
 from api.published import Published
 from api.recipes import Recipe, RoundsStep
@@ -130,6 +130,7 @@ def _checked(recipe: Recipe, settings: Settings) -> Any:
     settings.model(recipe.policy, "policy")
     check_rollouts(recipe, settings)
     check_judge(recipe.judge, constitution, settings)
+    check_marks(recipe, settings)
     if recipe.held_out_judge is not None:
         check_judge(recipe.held_out_judge, constitution, settings)
     for step in (planned.step for planned in recipe.planned()):

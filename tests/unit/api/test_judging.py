@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
+from api.dry_run import dry_run
 from api.judge_calibration import calibrate, show_calibration
-from api.judging import check_judge, judge_digest, open_judge
+from api.judging import check_judge, check_marks, judge_digest, open_judge
+from api.recipes import Recipe
 from constitution.document import load
 from critic.candidates import Sampling
 from critic.jury import Jury
 from critic.pipeline import label
+from solon.documents import validated
 from solon.errors import InvalidInput, NotFound
 from solon.fakes import echo_policy, keyword_judge
 from solon.records import Completion, PreferencePair
@@ -142,3 +145,19 @@ async def test_calibration_says_what_to_register(tmp_path: Path, capsys: pytest.
     assert "calibration_temperature" in capsys.readouterr().out
     with pytest.raises(NotFound):
         await calibrate("one", rows, "civic", registered(one="", two=""), principle="nothing", models=models())
+
+
+@pytest.mark.parametrize("step", ["grpo", "rloo", "ppo", "best_of_n"])
+async def test_a_reward_of_the_judge_needs_one_that_marks(step: str):
+    values = {"name": "r", "constitution": "civic", "steps": [{"type": step, "rewards": [{"type": "judge"}]}]}
+    jury = "models.both={kind: judge, engine: jury, members: {starter-marker: 1.0}}"
+    settings = Settings.load(overrides=[jury], environment={})
+    check_marks(validated(Recipe, values | {"judge": "starter-marker"}, "test"), settings)
+    for name, method in (("starter-judge", "logprobs"), ("both", "jury")):
+        with pytest.raises(
+            InvalidInput, match=rf"steps.0 needs marks, and the judge '{name}' \(method {method}"
+        ) as found:
+            check_marks(validated(Recipe, values | {"judge": name}, "test"), settings)
+        assert "`score` or `reward_model`" in found.value.remedy
+    with pytest.raises(InvalidInput, match="needs marks"):
+        await dry_run(validated(Recipe, values | {"judge": "both"}, "test"), settings)
