@@ -25,6 +25,7 @@ from typing import Any
 from api import children, digests
 from api.accounts import Accounts
 from api.critiquing import check_cast
+from api.dry_run import check_trainings
 from api.events import Emit, Event
 from api.judging import check_judge, check_marks
 from api.libraries import load_constitution
@@ -100,6 +101,8 @@ async def align(
     try:
         with _only_run_in(out):
             constitution = _checked(recipe, settings)
+            if until is None and not (out / recipe.planned()[0].name / "step.json").exists():
+                await check_trainings(recipe, settings, train)  # a job's trainings may be done on another machine
             (out / "recipe.yaml").write_text(write_yaml(recipe.model_dump(mode="json")), encoding="utf-8")
             accounts = accounts or accounts_of(recipe, settings)
             with Texts(out / "texts.jsonl") as texts:

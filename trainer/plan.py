@@ -96,7 +96,8 @@ def _shape(training: PlannedTraining) -> tuple[int, int, int]:
         each = method.generation_batch // method.minibatch * method.epochs
         batch = method.micro_batch or method.minibatch
         return batch, method.steps * each, method.steps * method.generation_batch * method.epochs
-    steps = math.ceil(method.epochs * math.ceil(training.rows / method.batch_size))
+    accumulated = int(method.trl.get("gradient_accumulation_steps", 1))
+    steps = math.ceil(method.epochs * math.ceil(training.rows / method.batch_size / accumulated))
     return min(method.batch_size, training.rows), steps, math.ceil(method.epochs * training.rows)
 
 

@@ -28,6 +28,7 @@ from trainer.config import (
     AnyConfig,
     DPOConfig,
     GRPOConfig,
+    PlanConfig,
     PPOConfig,
     RewardConfig,
     RewardModelSource,
@@ -360,3 +361,22 @@ async def test_two_runs_do_not_share_a_folder(run: Runs, settings: Settings, out
     other = Runs(settings, out)
     results = await asyncio.gather(run(), other(), return_exceptions=True)
     assert [type(result) for result in results].count(Conflict) == 1
+
+
+async def test_what_a_training_could_not_do_is_found_before_anything_is_paid(run: Runs):
+    asked: list[PlanConfig] = []
+
+    async def refuses(config: AnyConfig, where: Path, progress: Progress) -> dict[str, Any]:
+        if not isinstance(config, PlanConfig):
+            return await run.trainer(config, where, progress)
+        asked.append(config)
+        raise TrainingFailed("training failed: no argument of trl.DPOConfig", field="02-dpo.trl.weight_dekay")
+
+    with pytest.raises(TrainingFailed) as caught:
+        await run("steps.1.trl={weight_dekay: 0.1}", train=refuses)
+    assert str(caught.value) == "02-dpo.trl.weight_dekay: training failed: no argument of trl.DPOConfig"
+    assert run.models.judge.calls == 0
+    assert [training.name for training in asked[0].trainings] == ["02-dpo"]
+    assert not asked[0].measure
+    await run(train=refuses)
+    assert len(asked) == 1
