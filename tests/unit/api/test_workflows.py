@@ -162,14 +162,16 @@ CAI = (
 )
 
 
-async def test_constitutional_ai_runs_from_critique_to_ppo_each_step_on_what_the_last_one_made(run: Runs):
-    def script(call: Call) -> ChatReply:
-        response = call.between("RESPONSE")
-        if "critique only" in call.text:
-            return text_reply("It is bad.")
-        return text_reply("a bad answer" if response is None else f"{response} good good")
+def revising(call: Call) -> ChatReply:
+    """Answers badly, and revises to something better."""
+    response = call.between("RESPONSE")
+    if "critique only" in call.text:
+        return text_reply("It is bad.")
+    return text_reply("a bad answer" if response is None else f"{response} good good")
 
-    run.models.policy = ScriptedChat("critic", script)
+
+async def test_constitutional_ai_runs_from_critique_to_ppo_each_step_on_what_the_last_one_made(run: Runs):
+    run.models.policy = ScriptedChat("critic", revising)
     run.models.trained["model"] = policy("good", "bad")
     summary = await run(CAI)
     sft, reward, ppo = run.trainer.configs[:3]
@@ -191,6 +193,17 @@ async def test_constitutional_ai_runs_from_critique_to_ppo_each_step_on_what_the
     assert run.models.trained["model"].calls > 6
     await run(CAI)
     assert len(run.steps("step_skipped")) == 6
+
+
+async def test_ppo_stays_good_at_what_the_last_sft_step_learnt(run: Runs):
+    run.models.policy, run.models.trained["model"] = ScriptedChat("critic", revising), policy("good", "bad")
+    await run(CAI.replace("type: ppo", "type: ppo, ptx_weight: 0.5").replace(", {type: evaluate}", ""))
+    ppo = run.trainer.configs[2]
+    assert isinstance(ppo, PPOConfig)
+    assert ppo.ptx is not None
+    assert ppo.ptx == run.out / "02-sft" / "rows.jsonl"
+    assert ppo.ptx_weight == 0.5
+    assert [row.completion.text for row in read_samples(ppo.ptx)] == ["a bad answer good good"] * 6
 
 
 async def test_a_change_of_a_late_step_redoes_no_early_one(run: Runs):
