@@ -8,6 +8,8 @@ from typing import Any
 
 from api import children, prompts
 from api.estimating import estimate_recipe
+from api.judging import check_marks
+from api.named_files import located
 from api.recipes import CritiqueRevisionStep, LabelStep, PPOStep, Recipe
 from api.rollouts import check_rollouts
 from solon.errors import TrainingFailed
@@ -38,11 +40,13 @@ _METHODS: dict[str, Any] = {
 
 async def dry_run(recipe: Recipe, settings: Settings, train: children.Train = children.train) -> dict[str, Any]:
     """The estimate of calls, with `trainings` where there are some, and `rollouts`: the servers that write completions
-    for them, by step. TrainingFailed names a wrong `trl` argument.
+    for them, by step. TrainingFailed names what could not run on this machine: a wrong `trl` argument, a tracker that
+    is not installed, sharding without accelerators.
 
     Where the trainer is not installed, `trainings_unknown` says so instead.
     """
     check_rollouts(recipe, settings)
+    check_marks(recipe, settings)
     found = await estimate_recipe(recipe, settings)
     steps = ((each.name, each.step) for each in recipe.planned())
     named = {n: step.rollouts.model for n, step in steps if isinstance(step, PPOStep) and step.rollouts is not None}
@@ -50,21 +54,47 @@ async def dry_run(recipe: Recipe, settings: Settings, train: children.Train = ch
     planned = list(_planned(recipe, settings))
     if not planned:
         return found
+    done = await _ask(planned, recipe, settings, train, measure=True)
+    if done is None:
+        return found | {"trainings_unknown": "the trainer is not installed here (pip install 'solon[trainer]')"}
+    return found | {"trainings": done["plans"]}
+
+
+async def check_trainings(recipe: Recipe, settings: Settings, train: children.Train) -> None:
+    """Raise TrainingFailed, naming step and field, where a training could not run on this machine.
+
+    A child is asked, which takes seconds, and only where a step has what a recipe alone does not tell to be right.
+    """
+    doubtful = {planned.name for planned in recipe.planned() if _is_doubtful(planned.step)}
+    if doubtful:
+        trainings = [training for training in _planned(recipe, settings) if training.name in doubtful]
+        await _ask(trainings, recipe, settings, train, measure=False)
+
+
+def _is_doubtful(step: Any) -> bool:
+    if step.type not in _METHODS:
+        return False
+    return bool(getattr(step, "trl", None) or step.report_to) or step.sharding != "none"
+
+
+async def _ask(
+    planned: list[PlannedTraining], recipe: Recipe, settings: Settings, train: children.Train, *, measure: bool
+) -> dict[str, Any] | None:
+    """What the child of type `plan` answers; None where the trainer is not installed."""
     with TemporaryDirectory(prefix="solon-dry-run-") as folder:
-        where = Path(folder) / "plan"
         config = PlanConfig(
             type="plan",
             model=settings.model(recipe.policy, "policy").directory(),
             trainings=planned,
             output=Path(folder) / "nothing",
+            measure=measure,
         )
         try:
-            done = await train(config, where, lambda _step, _steps, _metrics: None)
+            return await train(config, Path(folder) / "plan", lambda _step, _steps, _metrics: None)
         except TrainingFailed as error:
             if "No module named" in error.message:
-                return found | {"trainings_unknown": "the trainer is not installed here (pip install 'solon[trainer]')"}
+                return None
             raise
-    return found | {"trainings": done["plans"]}
 
 
 @dataclass
@@ -79,7 +109,7 @@ class _Material:
 
 def _planned(recipe: Recipe, settings: Settings) -> Iterator[PlannedTraining]:
     chosen = recipe.prompts
-    asked = prompts.prompts(chosen.train, chosen.limit, recipe.seed)
+    asked = prompts.prompts(located(chosen.train, settings), chosen.limit, recipe.seed)
     longest = _longest(asked, settings.model(recipe.policy, "policy").characters_per_token)
     material = _Material()
     for planned in recipe.planned():

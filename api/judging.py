@@ -4,9 +4,12 @@ import hashlib
 from collections.abc import Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from api import digests
 from api.accounts import Accounts
+from api.recipe_parts import JudgeTerm
+from api.recipes import Recipe
 from api.registry import Models
 from api.store.judgements import JudgementStore
 from constitution.document import Constitution
@@ -27,6 +30,9 @@ from solon.records import PreferencePair
 from solon.settings import DEFAULT_PROJECT, JudgeOptions, Settings
 from solon.spending import Account
 
+_MARKING = ("score", "reward_model")
+"""Methods that mark each completion by itself."""
+
 
 def needs_judge(constitution: Constitution) -> bool:
     """Whether any principle or rule asks a model."""
@@ -40,6 +46,25 @@ def check_judge(name: str | None, constitution: Constitution, settings: Settings
     elif needs_judge(constitution):
         raise InvalidInput(
             f"the constitution {constitution.id!r} needs a judge", field="judge", remedy="name a registered judge"
+        )
+
+
+def check_marks(recipe: Recipe, settings: Settings) -> None:
+    """Raises InvalidInput where a step's reward `judge` needs marks that the recipe's judge does not give."""
+    for planned in recipe.planned():
+        terms: tuple[Any, ...] = getattr(planned.step, "terms", ())
+        if recipe.judge is not None and any(isinstance(term, JudgeTerm) for term in terms):
+            _require_marks(recipe.judge, settings, planned.place)
+
+
+def _require_marks(name: str, settings: Settings, place: str) -> None:
+    entry = settings.model(name, "judge")
+    method = "jury" if entry.engine == "jury" else entry.judge.method
+    if method not in _MARKING:
+        raise InvalidInput(
+            f"the reward `judge` of {place} needs marks, and the judge {name!r} (method {method}) gives none",
+            field="judge",
+            remedy="name a judge of method `score` or `reward_model`, such as starter-marker",
         )
 
 

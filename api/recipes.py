@@ -140,7 +140,8 @@ class RewardModelStep(RewardMethod):
 
 
 class PPOStep(OnRewards, PPOMethod):
-    """Proximal policy optimisation of the policy on the training prompts."""
+    """Proximal policy optimisation of the policy on the training prompts; the text of `ptx_weight` is what the last
+    `sft` step learnt."""
 
     type: Literal["ppo"]
     costs: list[RewardTerm] = Field(default_factory=list)
@@ -156,9 +157,7 @@ class PPOStep(OnRewards, PPOMethod):
         return (*self.rewards, *self.costs)
 
     @model_validator(mode="after")
-    def _no_text(self) -> "PPOStep":
-        if self.ptx_weight:
-            raise ValueError("`ptx_weight` is for training children of their own; a recipe has no text for it")
+    def _parts_go_together(self) -> "PPOStep":
         if self.rollouts is not None and self.lora is None:
             raise ValueError("`rollouts` needs `lora`: a server takes adapters while it runs, no whole weights")
         return self
@@ -304,6 +303,8 @@ class Recipe(Part):
             if before and not seen.intersection(before):
                 named = " or ".join(f"`{kind}`" for kind in before)
                 raise ValueError(f"{place}: `{step.type}` needs a {named} step before it")
+            if isinstance(step, PPOStep) and step.ptx_weight and "sft" not in seen:
+                raise ValueError(f"{place}: `ptx_weight` needs an `sft` step before it, whose texts it keeps likely")
             if step.type == "critique_revision" and step.verify and self.judge is None:
                 raise ValueError(f"{place}: `verify` needs a judge")
             terms = step.terms if isinstance(step, PPOStep | GRPOStep | RLOOStep | BestOfNStep) else ()

@@ -12,7 +12,7 @@ from typing import Any
 from api.published import Published
 from api.services import Services
 from solon.errors import NotFound
-from solon.settings import Kind
+from solon.settings import Kind, holds_model
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class TrainedModels:
             for output, made in record["outputs"].items():
                 kind = _kind(record["step"]["type"], output)
                 path = step / made["path"]
-                if kind is None or not (path / "config.json").is_file():
+                if kind is None or not holds_model(path):
                     continue
                 name = f"{job}.{step.name}" if output in ("model", "reward_model") else f"{job}.{step.name}.{output}"
                 written = (step / "step.json").stat().st_mtime

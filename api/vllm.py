@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 from typing import NoReturn
 
-from solon.errors import NotFound, UsageError
-from solon.settings import ModelEntry
+from solon.errors import InvalidInput, NotFound, UsageError
+from solon.settings import ADAPTER, ModelEntry
 
 _MAX_LOGPROBS = 20  # as many alternatives as the judge reads
 _MAX_LORA_RANK = 64
@@ -34,6 +34,9 @@ def vllm_command(
         max_model_len: tokens of prompt and completion; None is the model's own.
         dtype: None is what the hardware multiplies natively.
     """
+    if entry.path and (entry.directory() / ADAPTER).is_file():
+        remedy = f"solon model merge {entry.path} OUT, and register OUT"
+        raise InvalidInput("vLLM serves whole weights, and this is an adapter", field=f"models.{name}", remedy=remedy)
     model = str(entry.directory()) if entry.path else entry.model
     if model is None:
         raise NotFound("nothing to serve", field=f"models.{name}", remedy="register it with `path` or `model`")

@@ -25,8 +25,9 @@ from typing import Any
 from api import children, digests
 from api.accounts import Accounts
 from api.critiquing import check_cast
+from api.dry_run import check_trainings
 from api.events import Emit, Event
-from api.judging import check_judge
+from api.judging import check_judge, check_marks
 from api.libraries import load_constitution
 from api.published import Published
 from api.recipes import Recipe, RoundsStep
@@ -100,6 +101,8 @@ async def align(
     try:
         with _only_run_in(out):
             constitution = _checked(recipe, settings)
+            if until is None and not (out / recipe.planned()[0].name / "step.json").exists():
+                await check_trainings(recipe, settings, train)  # a job's trainings may be done on another machine
             (out / "recipe.yaml").write_text(write_yaml(recipe.model_dump(mode="json")), encoding="utf-8")
             accounts = accounts or accounts_of(recipe, settings)
             with Texts(out / "texts.jsonl") as texts:
@@ -130,6 +133,7 @@ def _checked(recipe: Recipe, settings: Settings) -> Any:
     settings.model(recipe.policy, "policy")
     check_rollouts(recipe, settings)
     check_judge(recipe.judge, constitution, settings)
+    check_marks(recipe, settings)
     if recipe.held_out_judge is not None:
         check_judge(recipe.held_out_judge, constitution, settings)
     for step in (planned.step for planned in recipe.planned()):

@@ -162,11 +162,20 @@ class ModelEntry(Part):
         if self.path is None:
             raise NotFound("the model has no directory here", field="path", remedy="register it with `path`")
         where = _builtin(self.path.removeprefix(BUILTIN)) if self.path.startswith(BUILTIN) else Path(self.path)
-        if not (where / "config.json").is_file():
+        if not holds_model(where):
             raise NotFound(
                 f"no model directory at {where}", field="path", remedy="it must hold config.json and weights"
             )
         return where
+
+
+ADAPTER = "adapter_config.json"
+"""File of a directory that holds an adapter instead of whole weights, and names its base."""
+
+
+def holds_model(path: Path) -> bool:
+    """Whether the directory is a model's: whole weights, or an adapter."""
+    return (path / "config.json").is_file() or (path / ADAPTER).is_file()
 
 
 def _builtin(name: str) -> Path:

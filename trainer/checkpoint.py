@@ -6,16 +6,15 @@ from pathlib import Path
 import torch
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from solon.errors import InvalidInput, NotFound
-from solon.formats import sha256_of
-from trainer import attention
+from solon.errors import InvalidInput
+from trainer import attention, bases
+from trainer.bases import weights_digests as weights_digests
 
 _NOT_COPIED = (
     "*.safetensors",
@@ -25,6 +24,7 @@ _NOT_COPIED = (
     "README.md",
     "provenance.json",
     "bars.json",
+    "adapter_config.json",
     "*.jsonl",
     "checkpoint-*",
 )
@@ -33,13 +33,11 @@ _NOT_COPIED = (
 def load(path: Path, field: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The causal language model in a local Hugging Face directory, weights in float32, and its tokenizer.
 
-    NotFound or InvalidInput, naming `field`, when there is none.
+    An adapter is merged into its base. NotFound or InvalidInput, naming `field`, when there is none.
     """
-    if not (path / "config.json").is_file():
-        raise NotFound(f"{path} holds no model", field=field, remedy="give a directory with config.json and weights")
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(path), dtype=torch.float32, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True)
+        model = bases.network(path, torch.float32, field)
+        tokenizer = AutoTokenizer.from_pretrained(str(bases.described(path, field)), local_files_only=True)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InvalidInput(
@@ -51,10 +49,8 @@ def load(path: Path, field: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBa
 
 def load_tokenizer(path: Path, field: str) -> PreTrainedTokenizerBase:
     """The tokenizer in a local Hugging Face directory; NotFound or InvalidInput, naming `field`, without one."""
-    if not (path / "config.json").is_file():
-        raise NotFound(f"{path} holds no model", field=field, remedy="give a directory with config.json and weights")
     try:
-        return AutoTokenizer.from_pretrained(str(path), local_files_only=True)
+        return AutoTokenizer.from_pretrained(str(bases.described(path, field)), local_files_only=True)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InvalidInput(f"{path}: {reason}", field=field, remedy="give a language model's directory") from error
@@ -62,7 +58,12 @@ def load_tokenizer(path: Path, field: str) -> PreTrainedTokenizerBase:
 
 def context(path: Path) -> int:
     """Tokens that fit the model in a directory; very many where its configuration states no bound."""
-    return context_of(AutoConfig.from_pretrained(str(path), local_files_only=True))
+    return context_of(configuration(path))
+
+
+def configuration(path: Path) -> PreTrainedConfig:
+    """Of the model in a directory, or of an adapter's base; NotFound where there is none."""
+    return AutoConfig.from_pretrained(str(bases.described(path)), local_files_only=True)
 
 
 def context_of(config: PreTrainedConfig) -> int:
@@ -72,14 +73,20 @@ def context_of(config: PreTrainedConfig) -> int:
 
 def stored_dtype(path: Path) -> torch.dtype:
     """The dtype of the weights on disk, as the model's config states it; float32 where it states none."""
-    dtype = AutoConfig.from_pretrained(str(path), local_files_only=True).dtype
+    dtype = configuration(path).dtype
     return dtype if isinstance(dtype, torch.dtype) else torch.float32
 
 
 def save_like(model: PreTrainedModel, source: Path, out: Path) -> None:
     """Write the weights into `out` in the dtype of `source`, beside `source`'s own config and tokenizer files."""
     model.to(stored_dtype(source)).save_pretrained(str(out))  # pyright: ignore[reportArgumentType] - overloaded in torch
-    shutil.copytree(source, out, ignore=shutil.ignore_patterns(*_NOT_COPIED), dirs_exist_ok=True)
+    copy_description(source, out)
+
+
+def copy_description(source: Path, out: Path) -> None:
+    """Copy what a directory has besides weights and what tells of their training: configuration and tokenizer."""
+    ignored = shutil.ignore_patterns(*_NOT_COPIED)
+    shutil.copytree(bases.described(source), out, ignore=ignored, dirs_exist_ok=True)
 
 
 def save_classifier(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, source: Path, out: Path) -> None:
@@ -91,10 +98,5 @@ def save_classifier(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
     model.config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
     model.to(stored_dtype(source)).save_pretrained(str(out))  # pyright: ignore[reportArgumentType] - overloaded in torch
     ignored = shutil.ignore_patterns(*_NOT_COPIED, "config.json", "generation_config.json")
-    shutil.copytree(source, out, ignore=ignored, dirs_exist_ok=True)
+    shutil.copytree(bases.described(source), out, ignore=ignored, dirs_exist_ok=True)
     model.to(torch.float32)  # pyright: ignore[reportArgumentType] - overloaded in torch
-
-
-def weights_digests(path: Path) -> dict[str, str]:
-    """File name to digest for each weight file of a model directory."""
-    return {file.name: sha256_of(file) for file in sorted(path.glob("*.safetensors"))}

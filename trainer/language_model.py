@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from jinja2 import TemplateError
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from solon.errors import InvalidInput, NotFound
-from trainer import attention, hardware
+from solon.errors import InvalidInput
+from trainer import attention, bases, hardware
 from trainer.config.child import Precision
 
 _SEE_ALL = {"full_attention", "sliding_attention"}  # kinds of layers that see the whole context if the window does
@@ -35,21 +35,18 @@ class LanguageModel:
     def load(cls, path: Path, name: str | None = None, precision: Precision = "auto") -> "LanguageModel":
         """The model in `path` (config, safetensors, tokenizer); no code from the directory is run, no hub is asked.
 
+        An adapter is merged into its base.
+
         Args:
             precision: auto is bfloat16 where the hardware multiplies it natively, else float32.
         """
-        if not (path / "config.json").is_file():
-            raise NotFound(f"{path} holds no model", remedy="give a directory with config.json and safetensors weights")
         bfloat16 = hardware.takes_bfloat16(precision)
         try:
-            network = AutoModelForCausalLM.from_pretrained(
-                str(path),
-                dtype=torch.bfloat16 if bfloat16 else torch.float32,
-                local_files_only=True,
-                use_safetensors=True,
-                trust_remote_code=False,
+            dtype = torch.bfloat16 if bfloat16 else torch.float32
+            network = bases.network(path, dtype, use_safetensors=True, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(
+                str(bases.described(path)), local_files_only=True, trust_remote_code=False
             )
-            tokenizer = AutoTokenizer.from_pretrained(str(path), local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise InvalidInput(f"{path}: {reason}", remedy="give a causal language model's directory") from error

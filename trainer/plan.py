@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
-from trainer.checkpoint import load
+from trainer.checkpoint import configuration, load
 from trainer.config.groups import GroupMethod
 from trainer.config.plan import PlannedTraining
 from trainer.config.ppo import PPOMethod
@@ -43,7 +43,7 @@ class Size:
     @classmethod
     def of(cls, path: Any) -> "Size":
         """That of a directory's network; its weights are not read."""
-        config = AutoConfig.from_pretrained(str(path), local_files_only=True)
+        config = configuration(path)
         with torch.device("meta"):
             network = AutoModelForCausalLM.from_config(config)
         text = config.get_text_config()
@@ -96,7 +96,8 @@ def _shape(training: PlannedTraining) -> tuple[int, int, int]:
         each = method.generation_batch // method.minibatch * method.epochs
         batch = method.micro_batch or method.minibatch
         return batch, method.steps * each, method.steps * method.generation_batch * method.epochs
-    steps = math.ceil(method.epochs * math.ceil(training.rows / method.batch_size))
+    accumulated = int(method.trl.get("gradient_accumulation_steps", 1))
+    steps = math.ceil(method.epochs * math.ceil(training.rows / method.batch_size / accumulated))
     return min(method.batch_size, training.rows), steps, math.ceil(method.epochs * training.rows)
 
 

@@ -5,9 +5,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast, get_type_hints
 
 import torch
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, TrainerControl, TrainerState
 
@@ -79,6 +80,10 @@ def trl_arguments(kind: type[Arguments], config: Method, scratch: Path, **ours: 
     """
     if unknown := config.trl.keys() - {field.name for field in fields(cast(Any, kind))}:
         raise InvalidInput(f"no argument of trl.{kind.__name__}", field=f"trl.{min(unknown)}", remedy="remove it")
+    theirs = {name: _typed(kind, name, value) for name, value in config.trl.items()}
+    if theirs.get("eval_strategy", "no") != "no":
+        what = "a training has no evaluation set that TRL could use"
+        raise InvalidInput(what, field="trl.eval_strategy", remedy="remove it; a step `evaluate` measures the model")
     shared: dict[str, Any] = {
         "output_dir": str(config.state or scratch),
         "learning_rate": config.learning_rate,
@@ -101,10 +106,24 @@ def trl_arguments(kind: type[Arguments], config: Method, scratch: Path, **ours: 
         each = math.ceil(cast(Any, config).batch_size / processes.count())
         shared |= {"per_device_train_batch_size": each, "max_length": None}
     try:
-        return kind(**(shared | ours | config.trl))
+        return kind(**(shared | ours | theirs))
     except (TypeError, ValueError) as error:
         remedy = f"see the documentation of trl.{kind.__name__}"
         raise InvalidInput(str(error).splitlines()[0], field="trl", remedy=remedy) from error
+
+
+def _typed(kind: type[Any], name: str, value: Any) -> Any:
+    """The value as TRL's annotation has it; InvalidInput where it is of another type, unchanged where none can tell."""
+    try:
+        wanted: TypeAdapter[Any] = TypeAdapter(get_type_hints(kind)[name])
+    except (NameError, TypeError, PydanticUserError):  # a name that is not imported, a class that pydantic cannot check
+        return value
+    try:
+        return wanted.validate_python(value)
+    except ValidationError as error:
+        reason = error.errors(include_url=False, include_input=False)[0]["msg"]
+        remedy = f"see the documentation of trl.{kind.__name__}"
+        raise InvalidInput(f"{value!r} is of a wrong type: {reason}", field=f"trl.{name}", remedy=remedy) from error
 
 
 def run_trainer(trainer: Trainer, config: Method) -> Any:

@@ -1,10 +1,10 @@
-"""`solon model ls | serve | calibrate | import-llama2c`: the registered models."""
+"""`solon model ls | serve | calibrate | merge | import-llama2c`: the registered models."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -115,15 +115,38 @@ def import_llama2c(
     as_json: AsJson = False,
 ) -> None:
     """Convert a llama2.c checkpoint, such as stories260K, to a local Hugging Face directory."""
-    command = [sys.executable, "-m", "trainer.llama2c", str(checkpoint), str(tokenizer), str(out)]
+    _make("trainer.llama2c", "import", [checkpoint, tokenizer, out])
+    _show_made("imported", out, as_json)
+
+
+@app.command("merge")
+def merge(
+    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER", help="Directory of a training with `merge: false`.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Directory to make.")],
+    base: Annotated[
+        Path | None, typer.Option("--base", metavar="DIR", help="Its base; default: where the adapter says.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Merge an adapter into its base: whole weights in safetensors, as vLLM serves them."""
+    _make("trainer.merge", "merge", [adapter, out, *(["--base", base] if base is not None else [])])
+    _show_made("merged", out, as_json)
+
+
+def _make(module: str, what: str, arguments: list[Any]) -> None:
+    """Run a command of the trainer, which alone has torch; raises what it says."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
     last = (done.stderr.strip().splitlines() or ["no message"])[-1]
     if done.returncode == InvalidInput.exit_code:
         raise InvalidInput(last)
     if done.returncode != 0:
-        raise Failed(f"the import ended with code {done.returncode}: {last}", remedy="pip install 'solon[trainer]'")
+        raise Failed(f"the {what} ended with code {done.returncode}: {last}", remedy="pip install 'solon[trainer]'")
+
+
+def _show_made(done: str, out: Path, as_json: bool) -> None:
     if as_json:
         write_json({"out": str(out)})
         return
-    write(f"imported: {out}")
+    write(f"{done}: {out}")
     write(f"use it: solon --set 'models.{out.name}={{kind: policy, path: {out}}}' ...")

@@ -33,6 +33,8 @@ class TrainingOnRewards:
         found = {"policy": run.policy_digest(), "prompts": prompts.digest(run.train_prompts())}
         for name in (name for term in step.terms for name in models_of(term)):
             found[artifact_name(name)] = reward_model(run, name).digest
+        if _text(step, run) is not None:
+            found["ptx"] = run.artifacts["demonstrations"].digest
         return found | (run.critic_digests() if step.asks_critic else {}) | monitoring.inputs(step.monitor, run)
 
     async def do(self, step: Step, run: Run, folder: Path, ticks: Ticks) -> Outcome:
@@ -66,6 +68,11 @@ async def _served(step: Step, run: Run) -> AsyncGenerator[str]:
         yield (await stack.enter_async_context(RewardService(asked, compared))).url
 
 
+def _text(step: Step, run: Run) -> Path | None:
+    """What the last `sft` step learnt, where the policy is to stay good at it."""
+    return run.artifacts["demonstrations"].path if isinstance(step, PPOStep) and step.ptx_weight else None
+
+
 def _config(step: Step, run: Run, folder: Path, url: str) -> PPOConfig | GRPOConfig | RLOOConfig:
     kind = _CONFIGS[step.type]
     found: dict[str, Any] = {name: getattr(step, name) for name in type(step).model_fields if name in kind.model_fields}
@@ -73,6 +80,8 @@ def _config(step: Step, run: Run, folder: Path, url: str) -> PPOConfig | GRPOCon
         found[name] = [source_of(term, run, url) for term in found[name]]
     if isinstance(step, PPOStep) and step.rollouts is not None:
         found["rollouts"] = rollout_server(step.rollouts, run.settings)
+    if (text := _text(step, run)) is not None:
+        found["ptx"] = text
     found |= {
         "monitor": monitoring.monitor_config(step.monitor, run, folder, url),
         "model": run.policy_path(),

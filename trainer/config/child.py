@@ -59,7 +59,7 @@ class Training(Strict):
     """Processes that share each batch, on this machine; each has a part of the rows, and one the whole gradient."""
     sharding: Literal["none", "fsdp2", "zero2", "zero3"] = "none"
     """What processes keep of weights, gradients and optimiser states: everything each, or parts of them (on
-    accelerators; see `trainer/launch/`)."""
+    accelerators; see `trainer/sharding/`)."""
     precision: Precision = "auto"
     """What the networks compute in; weights and optimiser states are kept in float32. `auto` is bfloat16 where the
     hardware multiplies it natively."""

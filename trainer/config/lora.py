@@ -10,4 +10,4 @@ class LoRA(Strict):
     alpha: Positive = 32.0
     """The adapters' output is scaled by alpha / rank."""
     merge: bool = True
-    """Publish merged weights; false publishes the adapter alone."""
+    """Publish merged weights; false publishes the adapter alone, which is merged wherever it is loaded."""

@@ -36,3 +36,5 @@ class PlanConfig(Child):
     model: AnyPath
     """Hugging Face directory that they would begin as."""
     trainings: Annotated[list[PlannedTraining], Field(min_length=1)]
+    measure: bool = True
+    """Tell what they would take; false only checks what can be checked."""

@@ -25,8 +25,8 @@ class RewardModelSource(Strict):
 
 
 class ServiceSource(Strict):
-    """A service that scores completions over HTTP: a judge, rules, a verifier. `trainer.rewards.service` has the form
-    of request and answer."""
+    """A service that scores completions over HTTP: a judge, rules, a verifier. `trainer/rewards/sources.py` has the
+    form of request and answer."""
 
     type: Literal["service"]
     url: Annotated[str, Field(pattern=r"^https?://")]

@@ -22,7 +22,7 @@ from transformers import (
 
 from solon.errors import InvalidInput, NotFound
 from solon.records import Completion, Prompt
-from trainer import attention, checkpoint
+from trainer import attention, bases, checkpoint
 from trainer.batches import rounded
 from trainer.data import Encoder
 from trainer.hardware import device
@@ -39,13 +39,12 @@ def classifier(path: Path, seed: int | None, field: str) -> PreTrainedModel:
     Args:
         seed: of a fresh head, for a causal language model; None demands that the directory has a head.
     """
-    if not (path / "config.json").is_file():
-        raise NotFound(f"{path} holds no model", field=field, remedy="give a directory with config.json and weights")
-    torch.manual_seed(seed or 0)
     try:
-        model, report = AutoModelForSequenceClassification.from_pretrained(
-            str(path), dtype=torch.float32, num_labels=1, local_files_only=True, output_loading_info=True
-        )
+        with bases.whole(path, field) as whole:
+            torch.manual_seed(seed or 0)
+            model, report = AutoModelForSequenceClassification.from_pretrained(
+                str(whole), dtype=torch.float32, num_labels=1, local_files_only=True, output_loading_info=True
+            )
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise InvalidInput(f"{path}: {reason}", field=field, remedy="give a language model's directory") from error

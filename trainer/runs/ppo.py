@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from solon.errors import InvalidInput
-from trainer import checkpoint, hardware, processes
+from trainer import adapters, checkpoint, hardware, processes
 from trainer.config import PPOConfig
 from trainer.data import Encoder, read_samples
 from trainer.language_model import LanguageModel
@@ -89,5 +89,6 @@ def _publish(config: PPOConfig, networks: Networks, scratch: Path) -> None:
         return
     if config.lora is not None and not config.lora.merge:
         networks.save_adapter(scratch)
+        adapters.describe(scratch, config.model)
     else:
         checkpoint.save_like(networks.publishable(), config.model, scratch)

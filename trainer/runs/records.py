@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -15,6 +16,8 @@ from trainer.runs.cards import card
 
 Emit = Callable[..., None]
 """Writes one event: a name and its fields."""
+
+_PACKAGES = {"tensorboard": ("tensorboard", "tensorboardX"), "trackio": ("trackio",), "wandb": ("wandb",)}
 
 T = TypeVar("T")
 
@@ -72,6 +75,13 @@ def curve(path: Path, emit: Emit, report_to: Sequence[str] = ()) -> Generator[Cu
         finally:
             for tracker in trackers:
                 tracker.finish()
+
+
+def require_trackers(names: Iterable[str]) -> None:
+    """Raise InvalidInput where the package of one of these trackers is not installed."""
+    for name in names:
+        if not any(find_spec(package) for package in _PACKAGES[name]):
+            raise InvalidInput(f"{name} is not installed", field="report_to", remedy=f"pip install {name}")
 
 
 def _tracker(name: str, folder: Path) -> Any:

@@ -12,7 +12,7 @@ import pytest
 
 from api.engines import Engines, LocalServer, child_environment
 from api.vllm import native_dtype, vllm_command, vllm_environment
-from solon.errors import Conflict, ModelUnavailable, NotFound
+from solon.errors import Conflict, InvalidInput, ModelUnavailable, NotFound
 from solon.records import Message
 from solon.settings import ModelEntry, Settings
 
@@ -172,6 +172,14 @@ def test_a_server_that_is_to_take_adapters_is_started_so(tiny_model_dir: Path):
     plain = entry.model_copy(update={"adapters": None})
     assert "--enable-lora" not in vllm_command("policy", plain, port=1, dtype="auto")
     assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in vllm_environment(plain)
+
+
+def test_an_adapter_alone_is_merged_before_vllm_serves_it(tmp_path: Path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    entry = ModelEntry(kind="policy", path=str(tmp_path))
+    with pytest.raises(InvalidInput, match="whole weights") as caught:
+        vllm_command("mine", entry, port=1)
+    assert "solon model merge" in caught.value.remedy
 
 
 def test_a_hub_model_is_served_at_its_revision():

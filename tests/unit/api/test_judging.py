@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from api.dry_run import dry_run
 from api.judge_calibration import calibrate, show_calibration
 from api.judge_prompts import judge_prompts
-from api.judging import check_judge, judge_digest, open_judge
+from api.judging import check_judge, check_marks, judge_digest, open_judge
+from api.recipes import Recipe
 from constitution.document import load
 from constitution.library import Library
 from critic.candidates import Sampling
@@ -16,6 +18,7 @@ from critic.framing import fence_of
 from critic.jury import Jury
 from critic.pipeline import label
 from solon.chat import ChatReply
+from solon.documents import validated
 from solon.errors import InvalidInput, NotFound
 from solon.fakes import Call, ScriptedChat, echo_policy, keyword_judge, label_reply, text_reply
 from solon.records import Completion, Message, PreferencePair
@@ -193,3 +196,19 @@ async def test_the_prompts_behind_a_label_are_shown_with_their_fences(rest: str)
     fence = fence_of(pair.prompt, pair.a, pair.b)
     assert shown
     assert all(f" {fence}]" in each.messages[1].content for each in shown if each.principle)
+
+
+@pytest.mark.parametrize("step", ["grpo", "rloo", "ppo", "best_of_n"])
+async def test_a_reward_of_the_judge_needs_one_that_marks(step: str):
+    values = {"name": "r", "constitution": "civic", "steps": [{"type": step, "rewards": [{"type": "judge"}]}]}
+    jury = "models.both={kind: judge, engine: jury, members: {starter-marker: 1.0}}"
+    settings = Settings.load(overrides=[jury], environment={})
+    check_marks(validated(Recipe, values | {"judge": "starter-marker"}, "test"), settings)
+    for name, method in (("starter-judge", "logprobs"), ("both", "jury")):
+        with pytest.raises(
+            InvalidInput, match=rf"steps.0 needs marks, and the judge '{name}' \(method {method}"
+        ) as found:
+            check_marks(validated(Recipe, values | {"judge": name}, "test"), settings)
+        assert "`score` or `reward_model`" in found.value.remedy
+    with pytest.raises(InvalidInput, match="needs marks"):
+        await dry_run(validated(Recipe, values | {"judge": "both"}, "test"), settings)

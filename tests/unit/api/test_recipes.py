@@ -81,6 +81,11 @@ def test_paths_are_taken_from_the_recipes_folder(tmp_path: Path):
             "steps.2",
             "each reward model, may be there once",
         ),
+        (
+            ["steps.1={type: reward_model}", "steps.2={type: ppo, ptx_weight: 0.5}"],
+            None,
+            "steps.2: `ptx_weight` needs an `sft` step before it",
+        ),
         (["steps.2.type=ppo", "steps.2.clip=0"], "steps.2.clip", "greater than 0"),
         (
             ["steps.1={type: reward_model}", "steps.2={type: ppo, rollouts: {model: far}}"],

@@ -28,6 +28,7 @@ from trainer.config import (
     AnyConfig,
     DPOConfig,
     GRPOConfig,
+    PlanConfig,
     PPOConfig,
     RewardConfig,
     RewardModelSource,
@@ -161,14 +162,16 @@ CAI = (
 )
 
 
-async def test_constitutional_ai_runs_from_critique_to_ppo_each_step_on_what_the_last_one_made(run: Runs):
-    def script(call: Call) -> ChatReply:
-        response = call.between("RESPONSE")
-        if "critique only" in call.text:
-            return text_reply("It is bad.")
-        return text_reply("a bad answer" if response is None else f"{response} good good")
+def revising(call: Call) -> ChatReply:
+    """Answers badly, and revises to something better."""
+    response = call.between("RESPONSE")
+    if "critique only" in call.text:
+        return text_reply("It is bad.")
+    return text_reply("a bad answer" if response is None else f"{response} good good")
 
-    run.models.policy = ScriptedChat("critic", script)
+
+async def test_constitutional_ai_runs_from_critique_to_ppo_each_step_on_what_the_last_one_made(run: Runs):
+    run.models.policy = ScriptedChat("critic", revising)
     run.models.trained["model"] = policy("good", "bad")
     summary = await run(CAI)
     sft, reward, ppo = run.trainer.configs[:3]
@@ -190,6 +193,17 @@ async def test_constitutional_ai_runs_from_critique_to_ppo_each_step_on_what_the
     assert run.models.trained["model"].calls > 6
     await run(CAI)
     assert len(run.steps("step_skipped")) == 6
+
+
+async def test_ppo_stays_good_at_what_the_last_sft_step_learnt(run: Runs):
+    run.models.policy, run.models.trained["model"] = ScriptedChat("critic", revising), policy("good", "bad")
+    await run(CAI.replace("type: ppo", "type: ppo, ptx_weight: 0.5").replace(", {type: evaluate}", ""))
+    ppo = run.trainer.configs[2]
+    assert isinstance(ppo, PPOConfig)
+    assert ppo.ptx is not None
+    assert ppo.ptx == run.out / "02-sft" / "rows.jsonl"
+    assert ppo.ptx_weight == 0.5
+    assert [row.completion.text for row in read_samples(ppo.ptx)] == ["a bad answer good good"] * 6
 
 
 async def test_a_change_of_a_late_step_redoes_no_early_one(run: Runs):
@@ -360,3 +374,22 @@ async def test_two_runs_do_not_share_a_folder(run: Runs, settings: Settings, out
     other = Runs(settings, out)
     results = await asyncio.gather(run(), other(), return_exceptions=True)
     assert [type(result) for result in results].count(Conflict) == 1
+
+
+async def test_what_a_training_could_not_do_is_found_before_anything_is_paid(run: Runs):
+    asked: list[PlanConfig] = []
+
+    async def refuses(config: AnyConfig, where: Path, progress: Progress) -> dict[str, Any]:
+        if not isinstance(config, PlanConfig):
+            return await run.trainer(config, where, progress)
+        asked.append(config)
+        raise TrainingFailed("training failed: no argument of trl.DPOConfig", field="02-dpo.trl.weight_dekay")
+
+    with pytest.raises(TrainingFailed) as caught:
+        await run("steps.1.trl={weight_dekay: 0.1}", train=refuses)
+    assert str(caught.value) == "02-dpo.trl.weight_dekay: training failed: no argument of trl.DPOConfig"
+    assert run.models.judge.calls == 0
+    assert [training.name for training in asked[0].trainings] == ["02-dpo"]
+    assert not asked[0].measure
+    await run(train=refuses)
+    assert len(asked) == 1

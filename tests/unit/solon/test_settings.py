@@ -98,5 +98,7 @@ def test_a_model_directory_must_be_there(tmp_path: Path):
     entry = ModelEntry(kind="policy", path=str(tmp_path))
     with pytest.raises(NotFound, match="no model directory"):
         entry.directory()
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert entry.directory() == tmp_path
+    (tmp_path / "adapter_config.json").rename(tmp_path / "config.json")
     assert entry.directory() == tmp_path

@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
+from trl.trainer.dpo_config import DPOConfig as TRLConfig
 
 from solon.datasets import write_pairs
 from solon.errors import InvalidInput
@@ -14,6 +16,7 @@ from trainer import checkpoint, plan
 from trainer.config import DPOConfig, DPOMethod, GRPOMethod, PlanConfig, PlannedTraining, PPOMethod, parse
 from trainer.runs import dpo, records
 from trainer.runs import plan as plan_run
+from trainer.trl_run import trl_arguments
 
 # TRL 1.16 still uses transformers' old name.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
@@ -34,6 +37,8 @@ def test_a_plan_counts_steps_and_tokens_over_all_passes():
     online = plan.plan(_planned(GRPOMethod(steps=3, minibatch=32, epochs=2), "grpo"), SIZE, None)
     assert (online.steps, online.tokens, online.seconds) == (12, 3 * 64 * 2 * 50, None)
     assert online.why_no_time
+    accumulating = DPOMethod(batch_size=16, epochs=1.0, trl={"gradient_accumulation_steps": 2})
+    assert plan.plan(_planned(accumulating, rows=46), SIZE, None).steps == 2  # as TRL did of 46 pairs
 
 
 def test_memory_grows_with_a_critic_and_shrinks_with_adapters_and_shards():
@@ -66,6 +71,48 @@ def test_a_dry_run_times_a_step_and_names_a_wrong_argument(chat_model: Path, tmp
     with pytest.raises(InvalidInput) as caught:
         plan_run.run(PlanConfig.model_validate(values | {"trainings": [wrong]}), lambda *_, **__: None)
     assert caught.value.field == "01-dpo.trl.weight_dekay"
+
+
+@pytest.mark.parametrize(
+    ("settings", "field", "says"),
+    [
+        (
+            {"trl": {"weight_decay": "abc"}},
+            "trl.weight_decay",
+            "'abc' is of a wrong type: Input should be a valid",
+        ),
+        ({"trl": {"eval_strategy": "steps"}}, "trl.eval_strategy", "no evaluation set"),
+        ({"trl": {"lr_scheduler_type": "sideways"}}, "trl", "sideways"),
+        ({"report_to": ["wandb"]}, "report_to", "wandb is not installed"),
+        ({"processes": 2, "sharding": "zero2"}, "sharding", "on accelerators only"),
+    ],
+)
+def test_what_could_not_run_is_told_by_the_dry_run(
+    settings: dict[str, Any], field: str, says: str, chat_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(records, "find_spec", lambda _package: None)
+    monkeypatch.setattr(plan_run, "device", lambda: torch.device("cpu"))
+    planned = _planned(DPOMethod.model_validate(settings))
+    config = PlanConfig(type="plan", model=chat_model, output=tmp_path / "out", trainings=[planned], measure=False)
+    with pytest.raises(InvalidInput) as caught:
+        plan_run.run(config, lambda *_, **__: None)
+    assert caught.value.field == f"01-dpo.{field}"
+    assert says in caught.value.message
+    assert "01-dpo" not in caught.value.message
+    assert caught.value.remedy
+
+
+def test_a_check_alone_measures_nothing(chat_model: Path, tmp_path: Path):
+    planned = _planned(DPOMethod(trl={"weight_decay": 0.1, "optim": "adamw_torch", "lr_scheduler_type": "constant"}))
+    config = PlanConfig(type="plan", model=chat_model, output=tmp_path / "out", trainings=[planned], measure=False)
+    events: list[tuple[str, dict[str, Any]]] = []
+    plan_run.run(config, lambda event, **fields: events.append((event, fields)))
+    assert events == [("done", {})]
+
+
+def test_a_value_in_quotes_becomes_what_trl_takes(tmp_path: Path):
+    given = SimpleNamespace(**DPOMethod(trl={"weight_decay": "1e-3"}).model_dump(), seed=0, state=None, save_every=1)
+    assert trl_arguments(TRLConfig, cast(Any, given), tmp_path).weight_decay == 0.001
 
 
 def test_a_model_has_a_card_and_its_steps_are_tracked(
