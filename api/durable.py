@@ -28,7 +28,8 @@ from api.store.database import reading
 from api.store.runs import RunStore
 from solon.documents import validated
 from solon.errors import InvalidInput, SolonError
-from solon.settings import JobOptions, Settings
+from solon.service_settings import JobOptions
+from solon.settings import Settings
 
 if TYPE_CHECKING:
     from dbos import DBOSClient, EnqueueOptions

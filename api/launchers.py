@@ -2,7 +2,7 @@
 
 from api.launching import Launcher, LocalLauncher
 from api.slurm import SlurmLauncher
-from solon.settings import JobOptions
+from solon.service_settings import JobOptions
 
 
 def launcher(options: JobOptions) -> Launcher:

@@ -20,7 +20,8 @@ from api.store.schema import standing
 from solon.chat import OpenAIChat
 from solon.errors import SolonError
 from solon.records import Message
-from solon.settings import ModelEntry, Probes, Settings
+from solon.service_settings import Probes
+from solon.settings import ModelEntry, Settings
 
 _QUESTION: Final = (Message(role="user", content="Answer with one word."),)
 _CHOICES: Final = ("A", "B")

@@ -23,7 +23,8 @@ from api.store.database import open_database
 from api.store.keys import KeyStore
 from api.tracing import open_tracing
 from solon.errors import Failed, InvalidInput
-from solon.settings import Limits, Settings
+from solon.service_settings import Limits
+from solon.settings import Settings
 
 _SPARE = 64
 """Connections beyond the requests that may be open: idle ones, and those that are told that there is no room."""

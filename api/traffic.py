@@ -20,7 +20,7 @@ from api.observation import Observation
 from api.problems import bug, problem, solon_problem
 from api.request_ids import REQUEST_ID
 from solon.errors import SolonError
-from solon.settings import Limits
+from solon.service_settings import Limits
 
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -18,7 +18,7 @@ from api.store.artifacts import open_artifacts
 from api.store.content import CHUNK, storage_errors
 from api.store.files import Purpose, StoredFile, Upload, content_name, new_file_id
 from api.uploads import received, stage
-from solon.settings import MOST_UPLOAD_BYTES
+from solon.service_settings import MOST_UPLOAD_BYTES
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 

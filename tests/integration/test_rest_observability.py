@@ -27,7 +27,8 @@ from api.redaction import Secrets
 from api.tracing import open_tracing
 from api.traffic import Traffic
 from solon.fakes import keyword_judge
-from solon.settings import Limits, Settings
+from solon.service_settings import Limits
+from solon.settings import Settings
 from tests.integration.service import FakeModels, service
 from tests.unit.api.http_server import serving
 

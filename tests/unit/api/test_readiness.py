@@ -12,7 +12,8 @@ from starlette.routing import Route
 
 from api.engines import Engines
 from api.readiness import Component, Readiness, Unready, judges_answer
-from solon.settings import JudgeOptions, ModelEntry, Probes, Settings
+from solon.service_settings import Probes
+from solon.settings import JudgeOptions, ModelEntry, Settings
 from tests.unit.api.http_server import serving
 
 PROBES = Probes(timeout_s=0.5, kept_s=60)

@@ -11,7 +11,7 @@ import torch
 from solon.errors import InvalidInput, TrainingFailed
 from solon.records import Message, Prompt
 from tests.unit.trainer.trainings import configurations, steps, trained, written
-from trainer import checkpoint
+from trainer import bases, checkpoint
 from trainer.config import PPOConfig
 from trainer.data import Encoder, Sample, write_samples
 from trainer.language_model import LanguageModel
@@ -333,6 +333,8 @@ def test_adapters_begin_as_nothing_and_are_merged_into_what_is_published(
     _run(_config(chat_model, prompts, reward_model, tmp_path / "adapter", **adapter))
     assert (tmp_path / "adapter/adapter_model.safetensors").is_file()
     assert not (tmp_path / "adapter/model.safetensors").exists()
+    assert bases.base_of(tmp_path / "adapter") == chat_model.resolve()
+    assert checkpoint.load(tmp_path / "adapter", "model")[0].state_dict().keys() == base.keys()
 
 
 def test_a_run_ends_where_it_is_too_far_from_the_reference(
