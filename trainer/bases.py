@@ -65,20 +65,25 @@ def described(path: Path, field: str | None = None) -> Path:
     return described(base_of(path, field), field)
 
 
-def network(path: Path, dtype: torch.dtype, field: str | None = None, **how: Any) -> PreTrainedModel:
+def network(path: Path, dtype: torch.dtype, field: str | None = None) -> PreTrainedModel:
     """The causal language model of a directory in `dtype`; an adapter is merged into its base, in float32.
 
-    Args:
-        how: further arguments of transformers.
+    Only safetensors are read, and no code of the directory is run.
     """
     described(path, field)
     if not is_adapter(path):
-        return AutoModelForCausalLM.from_pretrained(str(path), dtype=dtype, local_files_only=True, **how)
+        return AutoModelForCausalLM.from_pretrained(
+            str(path), dtype=dtype, local_files_only=True, use_safetensors=True, trust_remote_code=False
+        )
     return merged(path, base_of(path, field), field).to(dtype)  # pyright: ignore[reportArgumentType] - overloaded
 
 
 def merged(adapter: Path, base: Path, field: str | None = None) -> PreTrainedModel:
     """The base with the adapter in its weights, in float32."""
+    if not (adapter / "adapter_model.safetensors").is_file():  # peft would take a pickle
+        raise InvalidInput(
+            f"{adapter} holds no adapter_model.safetensors", field=field, remedy="save the adapter as safetensors"
+        )
     import peft  # only where there are adapters: it takes a while, and memory
 
     wrapped: Any = peft.PeftModel.from_pretrained(network(base, torch.float32, field), str(adapter))

@@ -43,7 +43,7 @@ class LanguageModel:
         bfloat16 = hardware.takes_bfloat16(precision)
         try:
             dtype = torch.bfloat16 if bfloat16 else torch.float32
-            network = bases.network(path, dtype, use_safetensors=True, trust_remote_code=False)
+            network = bases.network(path, dtype)
             tokenizer = AutoTokenizer.from_pretrained(
                 str(bases.described(path)), local_files_only=True, trust_remote_code=False
             )

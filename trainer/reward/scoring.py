@@ -43,7 +43,12 @@ def classifier(path: Path, seed: int | None, field: str) -> PreTrainedModel:
         with bases.whole(path, field) as whole:
             torch.manual_seed(seed or 0)
             model, report = AutoModelForSequenceClassification.from_pretrained(
-                str(whole), dtype=torch.float32, num_labels=1, local_files_only=True, output_loading_info=True
+                str(whole),
+                dtype=torch.float32,
+                num_labels=1,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
             )
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]

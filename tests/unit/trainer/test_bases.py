@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from api.cli import app
@@ -101,6 +102,16 @@ def test_an_adapter_from_elsewhere_has_no_more_than_its_own_files(trained: Any, 
     assert checkpoint.load_tokenizer(bare, "model").chat_template
     merge.merge(bare, tmp_path / "merged")
     assert _same(_weights(tmp_path / "merged"), {n: v.bfloat16().float() for n, v in _weights(bare).items()})
+
+
+@pytest.mark.parametrize("name", ["adapter_model", "model"])
+def test_pickled_weights_are_not_read(name: str, trained: Any, tmp_path: Path):
+    folder = trained("adapter", False) if name == "adapter_model" else tmp_path / "base"
+    weights = load_file(folder / f"{name}.safetensors")
+    torch.save(weights, folder / ("pytorch_model.bin" if name == "model" else f"{name}.bin"))
+    (folder / f"{name}.safetensors").unlink()
+    with pytest.raises(InvalidInput, match="safetensors"):
+        checkpoint.load(folder, "model")
 
 
 def test_the_command_merges_in_a_process_of_the_trainer(trained: Any, tmp_path: Path):
