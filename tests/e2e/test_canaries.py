@@ -136,7 +136,7 @@ async def labelled(client: httpx2.AsyncClient) -> list[httpx2.Response]:
     for judge in ("honest", "refuses", "rejects", "garbles"):
         pair = {"prompt": f"Is {BODY} {judge}?", "completions": [f"{BODY} yes", f"{BODY} no"]}
         body = {"constitution": "civic", "judge": judge, "prompts": [pair]}
-        answer = await client.post(f"/v1/preferences?{QUERY}={QUERY}", json=body)
+        answer = await client.post("/v1/preferences", json=body)
         if answer.status_code == 200:  # the labels of the texts hold the texts, and nothing else
             assert [secret for secret in (*GIVEN_BY_OPERATORS, HEADER, QUERY) if secret in answer.text] == []
         else:
@@ -155,8 +155,10 @@ async def wrong(client: httpx2.AsyncClient) -> list[httpx2.Response]:
             continue
         where = re.sub(r"\{\w+\}", QUERY, path)
         for method in methods:
+            asked = {"after": QUERY} if method == "get" else None
             for body in bodies if method in ("post", "put", "patch") else [None]:
-                answers.append(await client.request(method, where, json=body, params={"after": QUERY}))
+                answers.append(await client.request(method, where, json=body, params=asked))
+            answers.append(await client.request(method, where, params={QUERY: QUERY}))
     return [answer for answer in answers if answer.status_code >= 400]
 
 
