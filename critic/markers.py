@@ -32,6 +32,7 @@ _UNSEEN = f"[{_SEEN_AS_NOTHING}]*+"
 _GAP = rf"[\s{_SEEN_AS_NOTHING}]*+"
 _MARGIN = rf"(?:[^\S\n]|[{_SEEN_AS_NOTHING}])*+"
 _OPEN, _CLOSE = "[\\[\ufe47\uff3b\u3010\u27e6]", "[\\]\ufe48\uff3d\u3011\u27e7]"
+_BRACKET = re.compile(_OPEN)  # every marker has one, and few texts do: found much faster than a marker
 _SLASH = "[/\u2044\u2215\uff0f]"
 _WIDE = (range(0x30, 0x3000), range(0xFF00, 0xFFF0), range(0x1D400, 0x1D800), range(0x1F100, 0x1F170))
 """Where Unicode has other forms of letters and digits: in circles, wide, mathematical, raised."""
@@ -121,7 +122,8 @@ def neutralise(text: str, control_tokens: Sequence[str] = (), *, labels: Sequenc
 
 def holds_marker(text: str, labels: Sequence[str] = LABELS) -> bool:
     """Whether `text` holds a marker of our templates, as a forgery would, or a common control token."""
-    return bool(_suspected(tuple(labels)).search(_without_bold(text)) or _CONTROL.search(text))
+    framed = _BRACKET.search(text) and _suspected(tuple(labels)).search(_without_bold(text))
+    return bool(framed or _CONTROL.search(text))
 
 
 def _without_bold(text: str) -> str:
