@@ -1,6 +1,7 @@
 """Lists that are narrowed by `metadata[key]=value`, parameters whose names are the client's own.
 
 class Wanted(ByMetadata, Paging): model_config = ConfigDict(extra="allow", ...)
+
 @router.get("", openapi_extra=BY_METADATA)
 def list_things(wanted: Annotated[Wanted, Query()]): wanted.entries()
 """

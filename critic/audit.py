@@ -14,7 +14,7 @@ from critic.pairs import USABLE, logit
 from critic.people import Choice, majority
 from critic.pipeline import HUMAN_VOTES
 from solon.intervals import Interval, wilson
-from solon.records import Discard, PreferencePair, Status, Verdict
+from solon.records import POSITION_INCONSISTENT, Discard, PreferencePair, Status, Verdict
 from solon.rows import HumanVote
 
 
@@ -196,7 +196,7 @@ class _Tally:
             self.failed.update((each.status.value, each.detail) for each in verdict.votes if each.status not in USABLE)
             self.principles.setdefault(verdict.principle, _PrincipleTally()).add(verdict, human)
         if usable:
-            self.flipped.add("position_inconsistent" in pair.flags)
+            self.flipped.add(POSITION_INCONSISTENT in pair.flags)
         chosen, rejected = pair.chosen_text, pair.rejected_text
         if chosen is not None and rejected is not None and len(chosen) != len(rejected):
             self.longer.add(len(chosen) > len(rejected))

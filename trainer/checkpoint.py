@@ -14,7 +14,6 @@ from transformers import (
 
 from solon.errors import InvalidInput
 from trainer import attention, bases
-from trainer.bases import weights_digests as weights_digests
 
 _NOT_COPIED = (
     "*.safetensors",

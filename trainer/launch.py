@@ -62,13 +62,16 @@ def environment(training: Training, threads: int | None, code: Path) -> dict[str
     return found
 
 
+def require_deepspeed(sharding: str) -> None:
+    """Raise InvalidInput where weights are to be shared out by DeepSpeed and it is not installed."""
+    if sharding.startswith("zero") and find_spec("deepspeed") is None:
+        remedy = "pip install deepspeed where it is trained, or use `sharding: fsdp2`"
+        raise InvalidInput(f"{sharding} needs DeepSpeed, which is not installed", field="sharding", remedy=remedy)
+
+
 def launch(training: Training, threads: int | None, file: Path, events: IO[str]) -> int:
     """Run all processes to the end; rank 0's exit code. Nothing is left running, however this ends."""
-    if training.sharding.startswith("zero") and find_spec("deepspeed") is None:
-        remedy = "pip install deepspeed where it is trained, or use `sharding: fsdp2`"
-        raise InvalidInput(
-            f"{training.sharding} needs DeepSpeed, which is not installed", field="sharding", remedy=remedy
-        )
+    require_deepspeed(training.sharding)
     with tempfile.TemporaryDirectory(prefix="solon-launch-") as folder:
         code = Path(folder) / "code"
         child = subprocess.Popen(

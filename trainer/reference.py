@@ -13,7 +13,7 @@ from torch import Tensor
 
 from solon.formats import sha256_of
 from trainer import hardware, processes
-from trainer.checkpoint import weights_digests
+from trainer.bases import weights_digests
 from trainer.config.child import Precision
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "chat_template.jinja")

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Header, Query
 from pydantic import ConfigDict, Field, StringConstraints
 
 from api.callers import READ, TRAIN
+from api.judging import check_marks
 from api.lifecycle import JobStatus, Wish
 from api.metadata_query import ByMetadata
 from api.prompts import split_of
@@ -77,6 +78,7 @@ def _check(recipe: Recipe, services: Use) -> None:
     weighted(services.constitutions.library.load(recipe.constitution), recipe.weights)
     services.settings.model(recipe.policy, "policy")
     check_rollouts(recipe, services.settings)
+    check_marks(recipe, services.settings)
     for judge in (recipe.judge, recipe.held_out_judge):
         if judge is not None:
             services.settings.model(judge, "judge")

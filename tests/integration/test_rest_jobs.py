@@ -260,6 +260,7 @@ async def test_a_full_queue_is_answered_429_with_a_time(tmp_path: Path):
         ({"prompts": {"train": "/etc/passwd"}}, 422, "recipe.prompts.train"),
         ({"prompts": {"eval": "builtin:agora/secret"}}, 404, "recipe.prompts.eval"),
         ({"constitution": "/etc/secret.yaml"}, 422, "recipe.constitution"),
+        ({"steps": [{"type": "grpo", "rewards": [{"type": "judge"}]}]}, 422, "judge"),
         ({"secret-key": 1}, 422, "recipe"),
     ],
 )

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 
 from solon.datasets import read_pairs
-from trainer import adapters, checkpoint, dpo
+from trainer import adapters, bases, checkpoint, dpo
 from trainer.config import DPOConfig
 from trainer.data import Encoder, examples
 from trainer.publishing import published
@@ -27,7 +27,7 @@ def run(config: DPOConfig, emit: Emit) -> None:
         emit("phase", name="train", pairs=len(pairs), dropped=dict(drops))
         facts = provenance(config, model=config.model, data=config.pairs)
         if config.reference is not None:
-            facts["reference_weights"] = checkpoint.weights_digests(config.reference)
+            facts["reference_weights"] = bases.weights_digests(config.reference)
         with kept_state(config.state, facts), curve(scratch / "metrics.jsonl", emit, config.report_to) as steps:
             trained = dpo.train(config, model, tokenizer, pairs, scratch, steps)
         adapters.publish(trained, tokenizer, config.lora, config.model, scratch)

@@ -1,6 +1,5 @@
 """A child of type `plan`: trainings that are not begun in, what each would take out."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +8,7 @@ from solon.errors import InvalidInput
 from trainer import plan
 from trainer.config.plan import PlanConfig, PlannedTraining
 from trainer.hardware import device
+from trainer.launch import require_deepspeed
 from trainer.runs.records import Emit, require_trackers
 from trainer.trl_run import trl_arguments
 
@@ -53,8 +53,7 @@ def _check_sharding(sharding: str) -> None:
     if device().type == "cpu":
         what = "weights are shared out on accelerators only, and this machine has none"
         raise InvalidInput(what, field="sharding", remedy="take `sharding: none`")
-    if sharding.startswith("zero") and find_spec("deepspeed") is None:
-        raise InvalidInput(f"{sharding} needs deepspeed", field="sharding", remedy="pip install deepspeed")
+    require_deepspeed(sharding)
 
 
 def _trl_class(kind: str) -> Any:

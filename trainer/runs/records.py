@@ -38,12 +38,13 @@ def keep(items: Iterable[T | str], drops: Counter[str]) -> list[T]:
     return kept
 
 
-def require(kept: Iterable[Any], read: int, what: str, drops: Counter[str], remedy: str) -> None:
+def require(
+    kept: Iterable[Any], read: int, what: str, drops: Counter[str], remedy: str, purpose: str = "trained on"
+) -> None:
     """Raise InvalidInput, naming the field `what` and the reasons, where nothing was kept."""
     if not any(True for _ in kept):
         spelt = ", ".join(f"{count} {reason}" for reason, count in drops.most_common()) or "there is no row"
-        purpose = "measured" if what == "held_out_pairs" else "trained"
-        raise InvalidInput(f"none of the {read} {what} can be {purpose} on: {spelt}", field=what, remedy=remedy)
+        raise InvalidInput(f"none of the {read} {what} can be {purpose}: {spelt}", field=what, remedy=remedy)
 
 
 class Curve:
@@ -123,7 +124,7 @@ def provenance(config: Child, *, model: Path, data: Path) -> dict[str, Any]:
     from solon import __version__
     from solon.formats import sha256_of
     from trainer import hardware, processes
-    from trainer.checkpoint import weights_digests
+    from trainer.bases import weights_digests
 
     return {
         "config": config.model_dump(mode="json"),

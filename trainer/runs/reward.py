@@ -73,7 +73,8 @@ def _others(file: Path, encoder: Encoder, trained: set[str], drops: Counter[str]
             drops["prompt_is_trained_on"] += len(group.comparisons)
         else:
             kept.append(group)
-    require(kept, len(rows), "held_out_pairs", drops, "hold out pairs of prompts that are not trained on")
+    remedy = "hold out pairs of prompts that are not trained on"
+    require(kept, len(rows), "held_out_pairs", drops, remedy, purpose="measured on")
     return kept
 
 
