@@ -168,7 +168,9 @@ async def test_a_recipe_names_an_uploaded_file_by_its_id(tmp_path: Path):
             if status != 202:
                 assert answer.json()["field"] == "recipe.prompts.train"
             grpo = {"type": "grpo", "rewards": [{"type": "judge"}], "monitor": {"prompts": reference}}
-            answer = await client.post("/v1/jobs", json={"recipe": {**recipe, "judge": "starter-marker", "steps": [grpo]}})
+            answer = await client.post(
+                "/v1/jobs", json={"recipe": {**recipe, "judge": "starter-marker", "steps": [grpo]}}
+            )
             assert answer.status_code == status, answer.text
             if status != 202:
                 assert answer.json()["field"] == "recipe.steps.0.monitor.prompts"
